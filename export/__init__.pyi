@@ -1,0 +1,1 @@
+from .writer import saved_model as saved_model

@@ -1,0 +1,12 @@
+from .classification import TextClassification as TextClassification
+from .classification import text_classification as text_classification
+from .docstrings import collect_docstrings as collect_docstrings
+from .documents import Documents as Documents
+from .documents import read_documents as read_documents
+from .pretraining import mlm_nsp as mlm_nsp
+from .store import Store as Store
+from .store import open_store as open_store
+from .store import write_store as write_store
+from .tokenizer import Tokenizer as Tokenizer
+from .tokenizer import load_tokenizer as load_tokenizer
+from .vocabulary import train_wordpiece as train_wordpiece

@@ -1,0 +1,250 @@
+"""Frozen dataclasses in and out of JSON, changed by dotted overrides such as `model.num_layers=4`."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+PRODUCT_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is pre-trained."""
+
+    batch_size: int = 32  # rows in a step, over all devices
+    total_steps: int = 10_000  # optimizer steps
+    learning_rate: float = 1e-4  # the peak, reached after the warm-up
+    warmup_steps: int = 1_000  # steps of linear rise from 0; after them, linear decay to 0
+    weight_decay: float = 0.01  # AdamW's, none on norms and biases
+    clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
+    steps_per_epoch: int = 1_000  # steps between two validations, each with a checkpoint
+    validation_steps: int = 50  # batches in a validation
+    product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
+    strategy: str = "auto"  # see distribution.strategy
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "total_steps", "steps_per_epoch", "validation_steps"):
+            check(self, name, getattr(self, name) > 0, "a positive number")
+        for name in ("warmup_steps", "weight_decay", "clip_norm"):
+            check(self, name, getattr(self, name) >= 0, "zero or a positive number")
+        check(self, "learning_rate", self.learning_rate > 0, "a positive number")
+        holds = self.warmup_steps <= self.total_steps
+        check(self, "warmup_steps", holds, f"at most total_steps={self.total_steps}")
+        check_choice(self, "product_dtype", PRODUCT_DTYPES)
+        check_choice(self, "strategy", STRATEGIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How a model is fine-tuned."""
+
+    batch_size: int = 32  # rows in a step, over all devices
+    epochs: int = 3  # times the training rows are gone through
+    learning_rate: float = 5e-5  # the peak, reached after the warm-up
+    warmup_rate: float = 0.1  # share of the steps with linear rise from 0, in [0, 1]
+    weight_decay: float = 0.01  # AdamW's, none on norms and biases
+    clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
+    patience: int | None = None  # epochs without a better validation after which training stops
+    product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
+    strategy: str = "auto"  # see distribution.strategy
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "learning_rate"):
+            check(self, name, getattr(self, name) > 0, "a positive number")
+        for name in ("weight_decay", "clip_norm"):
+            check(self, name, getattr(self, name) >= 0, "zero or a positive number")
+        check(self, "warmup_rate", 0 <= self.warmup_rate <= 1, "a share in [0, 1]")
+        holds = self.patience is None or self.patience > 0
+        check(self, "patience", holds, "a positive number, or none")
+        check_choice(self, "product_dtype", PRODUCT_DTYPES)
+        check_choice(self, "strategy", STRATEGIES)
+
+
+def check_choice(instance: Any, field: str, choices: Sequence[str]) -> None:
+    """Raise a ValueError where a field is none of the choices."""
+    check(instance, field, getattr(instance, field) in choices, f"one of {', '.join(choices)}")
+
+
+def check(instance: Any, field: str, holds: bool, expected: str) -> None:
+    """Raise a ValueError that names the field, what it must be and what it is."""
+    if not holds:
+        raise ValueError(
+            f"`{field}` of {type(instance).__name__} must be {expected}; "
+            f"received {field}={getattr(instance, field)!r}."
+        )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The dataclass as nested dicts of plain values, ready for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(template: T, values: dict[str, Any]) -> T:
+    """A dataclass like `template` with the fields that `values` names replaced.
+
+    Args:
+        template: A dataclass, possibly with dataclasses inside; gives the types.
+        values: Nested dicts as `to_dict` returns them; missing fields keep the template's value.
+
+    Raises:
+        ValueError: A field is unknown, or its value has the wrong type or range.
+    """
+    return _replace(template, values, prefix="")
+
+
+def override(template: T, assignments: Sequence[str]) -> T:
+    """Apply dotted assignments such as `model.num_layers=4`, parsed by the type of the field.
+
+    All assignments are applied before ranges are checked, so that fields that depend on each other
+    can be changed together.
+
+    Raises:
+        ValueError: No `=`, an unknown field (the nearest name is offered), a value of the wrong
+            type or out of range.
+    """
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ValueError(f"Write an override as name=value; received {assignment!r}.")
+        kind = _type_of(template, name)
+        level = nested
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[leaf] = _parse(text.strip(), kind, name)
+    return _replace(template, nested, prefix="")
+
+
+def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configurations as `to_dict` gives them differ: name -> both values."""
+    old, new = dict(flatten(before)), dict(flatten(after))
+    return {
+        name: (old.get(name), new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dicts as (dotted name, value) pairs."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _field_types(template: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(type(template))
+    return {field.name: hints[field.name] for field in dataclasses.fields(template)}
+
+
+def _type_of(template: Any, name: str) -> Any:
+    """The type of the field with a dotted name; for an unknown one, an error with the nearest."""
+    level = template
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        kinds = _field_types(level) if dataclasses.is_dataclass(level) else {}
+        if part not in kinds:
+            _raise_unknown(template, name)
+        if i + 1 == len(parts):
+            if dataclasses.is_dataclass(getattr(level, part)):
+                inner = ", ".join(f"{name}.{field}" for field in _field_types(getattr(level, part)))
+                raise ValueError(f"`{name}` is a group of fields; set one of {inner}.")
+            return kinds[part]
+        level = getattr(level, part)
+    raise AssertionError("unreachable")
+
+
+def _raise_unknown(template: Any, name: str) -> typing.NoReturn:
+    known = [dotted for dotted, _ in flatten(to_dict(template))]
+    leaf = name.rpartition(".")[2]
+    near = difflib.get_close_matches(name, known, n=1) or [
+        dotted
+        for dotted in known
+        if difflib.get_close_matches(leaf, [dotted.rpartition(".")[2]], n=1)
+    ]
+    hint = f"Did you mean `{near[0]}`?" if near else f"The fields are {', '.join(known)}."
+    raise ValueError(f"There is no field `{name}`. {hint}")
+
+
+def _replace(template: Any, values: dict[str, Any], prefix: str) -> Any:
+    kinds = _field_types(template)
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            hint = f" Did you mean `{prefix}{near[0]}`?" if near else ""
+            raise ValueError(f"There is no field `{prefix}{name}`.{hint}")
+        inner = getattr(template, name)
+        if dataclasses.is_dataclass(inner):
+            if not isinstance(value, dict):
+                raise ValueError(f"`{prefix}{name}` is a group of fields; received {value!r}.")
+            changes[name] = _replace(inner, value, prefix=f"{prefix}{name}.")
+        else:
+            changes[name] = _convert(value, kinds[name], prefix + name)
+    return dataclasses.replace(template, **changes)
+
+
+def _parse(text: str, kind: Any, name: str) -> Any:
+    """The text of an override as a value of the field's type."""
+    options = typing.get_args(kind) if _is_union(kind) else (kind,)
+    if type(None) in options and text.lower() in ("none", ""):
+        return None
+    for option in options:
+        if option is str:
+            return text
+        if option is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if option is int:
+            try:
+                return int(text.replace("_", ""))
+            except ValueError:
+                continue
+        if option is float:
+            try:
+                return float(text)
+            except ValueError:
+                continue
+        if typing.get_origin(option) is tuple:
+            (item, *_) = typing.get_args(option)
+            return [_parse(part.strip(), item, name) for part in text.split(",") if part.strip()]
+    raise ValueError(f"`{name}` takes {_kind_name(kind)}; received {text!r}.")
+
+
+def _convert(value: Any, kind: Any, name: str) -> Any:
+    """A JSON value as a value of the field's type; checks the type."""
+    options = typing.get_args(kind) if _is_union(kind) else (kind,)
+    for option in options:
+        if option is type(None) and value is None:
+            return None
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if option is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if option in (str, bool) and isinstance(value, option):
+            return value
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            (item, *_) = typing.get_args(option)
+            return tuple(_convert(part, item, name) for part in value)
+    raise ValueError(f"`{name}` takes {_kind_name(kind)}; received {value!r}.")
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _kind_name(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(kind) or str(kind).replace("NoneType", "None")

@@ -1,0 +1,49 @@
+"""The contract: every tensor that crosses a border between rooms, by name, dtype and shape.
+
+A dataset yields `(features, labels, weights)`, three dicts. A label, its weight, the model output
+it is compared with and the loss carry one name, so Keras `fit` needs no glue.
+
+Shape letters: B rows in a batch, T tokens in a row, P mask slots in a row, S texts in a row
+(1 where rows are not packed), V vocabulary, C classes.
+"""
+
+from typing import NamedTuple
+
+
+class Tensor(NamedTuple):
+    """What crosses a border: dtype, shape letters, meaning."""
+
+    dtype: str
+    shape: tuple[str, ...]
+    meaning: str
+
+
+TOKEN_IDS = "token_ids"
+SEGMENT_IDS = "segment_ids"
+PADDING_MASK = "padding_mask"
+MASK_POSITIONS = "mask_positions"
+MASKED_LM = "masked_lm"
+NEXT_SENTENCE = "next_sentence"
+CLASSIFICATION = "classification"
+SEQUENCE_OUTPUT = "sequence_output"
+POOLED_OUTPUT = "pooled_output"
+
+FEATURES = {
+    TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary; 0 is padding"),
+    SEGMENT_IDS: Tensor("int32", ("B", "T"), "0 for text A and padding, 1 for text B"),
+    PADDING_MASK: Tensor("int32", ("B", "T"), "1 for a token, 0 for padding"),
+    MASK_POSITIONS: Tensor("int32", ("B", "P"), "places of the tokens to predict; 0 where unused"),
+}
+LABELS = {
+    MASKED_LM: Tensor("int32", ("B", "P"), "the original tokens at `mask_positions`"),
+    NEXT_SENTENCE: Tensor("int32", ("B", "S"), "1 where text B follows text A, 0 where random"),
+    CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
+}
+# A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
+OUTPUTS = {
+    MASKED_LM: Tensor("float32", ("B", "P", "V"), "logits"),
+    NEXT_SENTENCE: Tensor("float32", ("B", "S", "2"), "logits"),
+    CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
+    SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
+    POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
+}

@@ -1,0 +1,6 @@
+from .keras_model import Model as Model
+from .keras_model import model as model
+from .objective import Objective as Objective
+from .text import classification as classification
+from .text import masked_lm as masked_lm
+from .text import next_sentence as next_sentence

@@ -1,0 +1,1 @@
+"""Recipes: modules with `config()`, `model()` and `dataset()`. They are the examples to copy."""
