@@ -1,0 +1,72 @@
+"""Stateless random numbers by row: a row draws the same at any parallelism and on any machine.
+
+All draws of a run come from one counter-based generator (Philox). Row g of a run owns the numbers
+at the counters g * K / 4 to (g + 1) * K / 4, so any range of rows is drawn by one operation, without
+drawing the rows before it. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+
+Shape letters: B rows, K numbers of a row.
+"""
+
+import tensorflow as tf
+
+_PHILOX = 1
+# A Philox counter gives this many 32-bit numbers.
+_PER_COUNTER = 4
+
+
+def row_bits(seed, first_row, num_rows: int, bits_per_row: int):
+    """uint32 (B, K) random numbers for the rows `first_row` to `first_row + num_rows`.
+
+    Args:
+        seed: int64 (2,). Different seeds give independent streams.
+        first_row: int64 scalar, the number of the first row within the run.
+        num_rows: B.
+        bits_per_row: K, a multiple of 4.
+    """
+    if bits_per_row % _PER_COUNTER:
+        raise ValueError(f"`bits_per_row` must be a multiple of 4; received {bits_per_row}.")
+    seed = tf.cast(seed, tf.int64)
+    # The key is hashed from both halves of the seed, so that neighbouring seeds are unrelated.
+    key = tf.random.stateless_uniform([1], seed, minval=None, maxval=None, dtype=tf.uint64)
+    counter = tf.cast(first_row, tf.int64) * (bits_per_row // _PER_COUNTER)
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[num_rows, bits_per_row],
+        key=key,
+        counter=tf.cast(tf.stack([counter, 0]), tf.uint64),
+        alg=_PHILOX,
+        dtype=tf.uint32,
+    )
+
+
+def uniform(bits):
+    """Random bits as float32 uniform in [0, 1)."""
+    # 24 bits are what a float32 below 1 holds exactly; a rounded one could come out as 1.
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+
+
+def integers(high_bits, low_bits, limit):
+    """int64 uniform in [0, limit), from two 32-bit draws each: exact enough for any corpus.
+
+    The bias is below limit / 2**63. `limit` is int64, a scalar or of the draws' shape.
+    """
+    high = tf.cast(tf.bitwise.right_shift(high_bits, tf.constant(1, tf.uint32)), tf.int64)
+    return tf.math.floormod(high * 2**32 + tf.cast(low_bits, tf.int64), limit)
+
+
+def shuffled(index, epoch, *, seed: int, size):
+    """The places that epochs, each in an order of its own, visit at `index`.
+
+    Args:
+        index: int64 (B,), in [0, size).
+        epoch: int64 (B,).
+        seed: Any int.
+        size: int64 scalar, how many places there are.
+
+    Returns:
+        int64 (B,): for a fixed epoch, a permutation of the index.
+    """
+    # The raw operation: its wrapper in `tf.random.experimental` pads a seed per row the wrong way.
+    seeds = tf.stack([tf.zeros_like(index) + seed, epoch, tf.zeros_like(index)], axis=1)  # (B, 3)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=index, seed=seeds, max_index=tf.cast(size, tf.int64) - 1, rounds=4
+    )
