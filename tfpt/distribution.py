@@ -1,0 +1,112 @@
+"""Which devices a model is trained on."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfpt.config import STRATEGIES
+
+
+def strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """A `tf.distribute` strategy by name; build and compile a model inside its `scope()`.
+
+    Args:
+        name: "auto": the TPU if there is one, else all GPUs, else the CPU. "one": one GPU, or the CPU.
+            "mirrored": all GPUs, or all logical CPU devices. "multi_worker": the workers that the
+            environment variable TF_CONFIG names. "tpu": the TPU that TPU_NAME names, or a local one.
+
+    Raises:
+        ValueError: An unknown name; no TPU to be found; no TF_CONFIG.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}; received {name!r}.")
+    if name == "multi_worker":
+        if not os.environ.get("TF_CONFIG"):
+            raise ValueError(
+                "strategy 'multi_worker' reads the cluster from the environment variable TF_CONFIG, "
+                "which is not set; see https://www.tensorflow.org/guide/distributed_training."
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu" or (name == "auto" and _names_tpu()):
+        return _tpu()
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    # TensorFlow's own default: the first GPU, or the CPU.
+    return tf.distribute.get_strategy()
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, batches: Callable[[int], tf.data.Dataset], first_batch: int
+) -> Any:
+    """The batches from `first_batch` on, each divided among the replicas of a strategy.
+
+    Args:
+        strategy: The one the model was built under.
+        batches: Gives the stream of global batches from a batch number on.
+        first_batch: The number of the first batch.
+
+    Returns:
+        What Keras `fit` takes.
+
+    Raises:
+        ValueError: The rows of a batch cannot be divided evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return batches(first_batch)
+
+    def shares(context: tf.distribute.InputContext):
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+
+        def divide(*batch):
+            return tf.nest.map_structure(
+                lambda rows: _divided(rows, replicas)[first : first + local], batch
+            )
+
+        # Built per pipeline: to shard a finished dataset, tf.data would copy a mapped token store.
+        dataset = batches(first_batch)
+        options = dataset.options()
+        return dataset.map(divide, num_parallel_calls=2).unbatch().with_options(options)
+
+    return strategy.distribute_datasets_from_function(shares)
+
+
+def _divided(rows, replicas: int):
+    size = rows.shape[0]
+    if size is None or size % replicas:
+        raise ValueError(
+            f"A batch of {size} rows cannot be divided evenly among {replicas} devices; choose a "
+            f"batch size that is a multiple of {replicas}."
+        )
+    return tf.reshape(rows, [replicas, size // replicas, *rows.shape[1:]])
+
+
+def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:
+    """One line for the console: the strategy, its devices and each device's share of a batch."""
+    replicas = strategy.num_replicas_in_sync
+    kind = type(strategy).__name__.removesuffix("Strategy").removesuffix("V2")
+    devices = f"{replicas} device{'s' if replicas > 1 else ''}"
+    return f"{kind}, {devices}, {batch_size // replicas} of {batch_size} rows each"
+
+
+def _names_tpu() -> bool:
+    return bool(os.environ.get("TPU_NAME")) or bool(tf.config.list_physical_devices("TPU"))
+
+
+def _tpu() -> tf.distribute.Strategy:
+    address = os.environ.get("TPU_NAME", "local" if tf.config.list_physical_devices("TPU") else "")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"No TPU answers under TPU_NAME={address!r} ({str(error).splitlines()[0]}). On a TPU VM "
+            "set TPU_NAME=local, elsewhere its name; TensorFlow's TPU build ends at 2.20."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)

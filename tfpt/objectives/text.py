@@ -1,0 +1,155 @@
+"""Heads and losses for text.
+
+Shape letters: B rows, T tokens in a row, P mask slots in a row, H hidden width, V vocabulary, C classes.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfpt import features
+from tfpt.models.layers import (
+    LayerNorm,
+    Linear,
+    bias_gelu,
+    dropout,
+    gather_rows,
+    matmul,
+    random_bytes,
+)
+from tfpt.objectives.objective import Objective
+
+
+def masked_lm(
+    encoder: keras.Model, *, weight: float = 1.0, product_dtype: str = "float32"
+) -> Objective:
+    """Predict the tokens at `mask_positions`.
+
+    Only these positions are projected onto the vocabulary, by the transposed token embedding.
+
+    Args:
+        encoder: With `sequence_output` (B, T, H) and a layer `token_embedding` that has `embeddings`.
+        weight: Factor of the loss.
+        product_dtype: Of the operands of the head's matrix products; see `models.encoder`.
+
+    Returns:
+        An objective with the output `masked_lm`, logits float32 (B, P, V).
+
+    Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
+    """
+    positions = keras.Input((None,), dtype="int32", name=features.MASK_POSITIONS)
+    head = MaskedLMHead(encoder.get_layer("token_embedding"), product_dtype, name="masked_lm_head")
+    logits = head(encoder.output[features.SEQUENCE_OUTPUT], positions)
+    return Objective(
+        name=features.MASKED_LM,
+        output=logits,
+        loss=cross_entropy,
+        metrics={"accuracy": is_correct},
+        inputs={features.MASK_POSITIONS: positions},
+        weight=weight,
+    )
+
+
+def next_sentence(encoder: keras.Model, *, weight: float = 1.0) -> Objective:
+    """Tell whether text B follows text A.
+
+    Returns:
+        An objective with the output `next_sentence`, logits float32 (B, 1, 2).
+
+    Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
+    """
+    pooled = encoder.output[features.POOLED_OUTPUT]
+    logits = Linear(2, name="next_sentence_head")(pooled)
+    return Objective(
+        name=features.NEXT_SENTENCE,
+        output=keras.layers.Reshape((1, 2), name="next_sentence_logits")(logits),
+        loss=cross_entropy,
+        metrics={"accuracy": is_correct},
+        weight=weight,
+    )
+
+
+def classification(
+    encoder: keras.Model, *, num_classes: int, dropout_rate: float = 0.1
+) -> Objective:
+    """Tell the class of a text or of a pair of texts, from the pooled state.
+
+    Args:
+        encoder: With `pooled_output` (B, H).
+        num_classes: C, at least 2.
+        dropout_rate: Share of the pooled state dropped in training, in [0, 1).
+
+    Returns:
+        An objective with the output `classification`, logits float32 (B, C).
+
+    Raises:
+        ValueError: Fewer than 2 classes.
+    """
+    if num_classes < 2:
+        raise ValueError(f"`num_classes` must be at least 2; received {num_classes}.")
+    pooled = Dropout(dropout_rate, name="classification_dropout")(
+        encoder.output[features.POOLED_OUTPUT]
+    )
+    return Objective(
+        name=features.CLASSIFICATION,
+        output=Linear(num_classes, name="classification_head")(pooled),
+        loss=cross_entropy,
+        metrics={"accuracy": is_correct},
+    )
+
+
+def cross_entropy(labels, logits):
+    """int32 (...) labels, (..., C) logits -> float32 (...)."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+
+def is_correct(labels, logits):
+    """int32 (...) labels, (..., C) logits -> float32 (...), 1 where the largest logit is the label's."""
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
+
+
+class MaskedLMHead(keras.layers.Layer):
+    """States at mask positions -> logits over the vocabulary, by the transposed token embedding."""
+
+    def __init__(
+        self, token_embedding: keras.layers.Layer, product_dtype: str = "float32", **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.product_dtype = product_dtype
+        self.token_embedding = token_embedding
+
+    def build(self, sequence_shape, positions_shape):
+        hidden_dim = sequence_shape[-1]
+        vocabulary_size = self.token_embedding.embeddings.shape[0]
+        self.transform = Linear(hidden_dim, self.product_dtype, name="transform")
+        self.transform.build((None, hidden_dim))
+        self.norm = LayerNorm(name="norm")
+        self.norm.build((None, hidden_dim))
+        self.bias = self.add_weight(name="bias", shape=(vocabulary_size,), initializer="zeros")
+
+    def call(self, sequence, positions):
+        shape = tf.shape(sequence)
+        flat = tf.reshape(sequence, [-1, sequence.shape[-1]])
+        rows = tf.reshape(positions + (tf.range(shape[0]) * shape[1])[:, None], [-1])
+        x = gather_rows(flat, rows)  # (B * P, H)
+        x = self.norm(bias_gelu(self.transform.product(x), self.transform.bias))
+        table = tf.convert_to_tensor(self.token_embedding.embeddings)
+        logits = matmul(x, table, self.product_dtype, transpose_y=True) + self.bias
+        logits = tf.reshape(logits, [shape[0], tf.shape(positions)[1], table.shape[0]])
+        return tf.ensure_shape(logits, [*positions.shape, table.shape[0]])
+
+    def compute_output_shape(self, sequence_shape, positions_shape):
+        return (*positions_shape, self.token_embedding.embeddings.shape[0])
+
+
+class Dropout(keras.layers.Layer):
+    """Dropout by random bytes, as inside of the encoder."""
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x, training=False):
+        if not (training and self.rate):
+            return x
+        return dropout(x, random_bytes(tf.shape(x), self.seed_generator.next(), 0), self.rate)
