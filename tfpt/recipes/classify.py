@@ -1,0 +1,82 @@
+"""Classification of texts, or of pairs of texts, by a pre-trained encoder.
+
+tfpt finetune classify --from runs/bert --set data.name=reviews --out runs/reviews
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import tfpt.config
+from tfpt import models, objectives, pipelines
+from tfpt.config import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The labelled texts."""
+
+    name: str = ""  # a folder with train, validation and test files; one file; tfds:NAME
+    text: tuple[str, ...] = (
+        "text",
+    )  # the column of the text, or two of a pair; 0, 1 without header
+    label: str = "label"  # the column of the label
+    sequence_length: int = 128  # tokens in a row; longer texts are cut
+    vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
+
+    def __post_init__(self) -> None:
+        check(self, "text", len(self.text) in (1, 2), "one column or two")
+        check(self, "sequence_length", self.sequence_length >= 8, "at least 8 tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The recipe's numbers."""
+
+    data: Data = field(default_factory=Data)
+    model: models.Model = models.BERT_SMALL  # only from scratch: a pre-trained run brings its own
+    training: tfpt.config.FineTuning = field(default_factory=tfpt.config.FineTuning)
+    dropout_rate: float = 0.1  # of the pooled state, in [0, 1)
+    seed: int = 0  # of the order of the rows, the first weights and dropout
+    start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
+
+    def __post_init__(self) -> None:
+        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
+
+
+def config() -> Config:
+    """The numbers this recipe runs with when nothing is overridden."""
+    return Config()
+
+
+def model(
+    settings: Config, tokenizer: pipelines.Tokenizer, label_names: Sequence[str]
+) -> objectives.Model:
+    """The encoder with a classification head on its pooled state."""
+    encoder = models.encoder(
+        settings.model, tokenizer.vocabulary_size, product_dtype=settings.training.product_dtype
+    )
+    return objectives.model(
+        encoder,
+        objectives.classification(
+            encoder, num_classes=len(label_names), dropout_rate=settings.dropout_rate
+        ),
+    )
+
+
+def dataset(settings: Config, tokenizer: pipelines.Tokenizer) -> pipelines.TextClassification:
+    """The labelled texts as batches."""
+    data = settings.data
+    if not data.name:
+        raise ValueError(
+            "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
+            "jsonl), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
+        )
+    return pipelines.text_classification(
+        data.name,
+        tokenizer,
+        sequence_length=data.sequence_length,
+        batch_size=settings.training.batch_size,
+        text=data.text,
+        label=data.label,
+        seed=settings.seed,
+    )

@@ -1,0 +1,311 @@
+"""Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpt import config, distribution, objectives, optimization, pipelines
+from tfpt.checkpoints import Run as Run
+from tfpt.checkpoints import open_run
+
+
+def compile(  # noqa: A001 - the name users know from Keras
+    model: objectives.Model,
+    *,
+    learning_rate: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+) -> None:
+    """Give a model its optimizer: AdamW, warm-up and linear decay, clipping by the global norm.
+
+    Args:
+        model: From `objectives.model`; inside the scope of its strategy.
+        learning_rate: The peak.
+        total_steps: Optimizer steps until the learning rate is 0; `fit` ends there.
+        warmup_steps: Steps of linear rise.
+        weight_decay: AdamW's, none on norms and biases.
+        clip_norm: Largest global norm of the gradient; 0 is no limit.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    if clip_norm < 0:
+        raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
+    optimizer = optimization.adamw(
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        total_steps=total_steps,
+        weight_decay=weight_decay,
+    )
+    # Keras' "auto" would turn XLA on for a GPU, where a strategy then fails.
+    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    model.set_limits(clip_norm=clip_norm, total_steps=total_steps)
+
+
+def fit(
+    model: objectives.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    run: Run,
+    *,
+    steps_per_epoch: int = 1_000,
+    validation_data: tf.data.Dataset | None = None,
+    monitor: str | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> list[dict[str, float]]:
+    """Train to the `total_steps` of `compile`, or on from where the run was stopped.
+
+    Every epoch ends with a validation and a checkpoint. Killed at any moment and started again, the
+    run goes on from the last checkpoint with the batches and the dropout it would have had.
+
+    Args:
+        model: Compiled by `compile`.
+        batches: Gives the infinite stream of batches from a batch number on.
+        run: The run folder.
+        steps_per_epoch: Steps between two checkpoints.
+        validation_data: Finite.
+        monitor: What the best epoch is chosen by, such as "val_loss" (smaller is better) or
+            "val_classification_accuracy" (names that end in accuracy: larger is better). None keeps
+            no best weights.
+        patience: Epochs without improvement after which training stops. None: it never does.
+        callbacks: Keras callbacks besides those of the run folder.
+        verbose: Of Keras `fit`.
+
+    Returns:
+        What each epoch measured, those before a stop included.
+
+    Raises:
+        FloatingPointError: The loss is not finite any more.
+    """
+    done = run.restore(model)
+    if done < model.total_steps and not _was_stopped(history(run), monitor, patience):
+        strategy = model.distribute_strategy or tf.distribute.get_strategy()
+        dataset = distribution.distribute(strategy, batches, done)
+        own = [
+            _EndAt(model.total_steps),
+            _StopOnNonFiniteLoss(),
+            _KeepRecords(run, monitor, patience),
+            keras.callbacks.TensorBoard(
+                str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
+            ),
+        ]
+        model.fit(
+            dataset,
+            initial_epoch=done // steps_per_epoch,
+            epochs=math.ceil(model.total_steps / steps_per_epoch),
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation_data,
+            callbacks=[*own, *callbacks],
+            verbose=verbose,
+            shuffle=False,
+        )
+    return history(run)
+
+
+def pretrain(
+    recipe: ModuleType,
+    settings: Any,
+    out: str | Path,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> Run:
+    """Pre-train by a recipe into a run folder, or go on with a run that was stopped.
+
+    Args:
+        recipe: A module with `dataset(settings)` and `model(settings, tokenizer)`; see recipes/bert.py.
+        settings: Its configuration.
+        out: The run folder.
+        callbacks: Keras callbacks.
+        verbose: Of Keras `fit`.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
+        FloatingPointError: The loss is not finite any more.
+    """
+    data = recipe.dataset(settings)
+    run = Run(out, tokenizer=data.tokenizer, recipe=recipe.__name__, settings=settings)
+    numbers: config.Training = settings.training
+    with distribution.strategy(numbers.strategy).scope():
+        keras.utils.set_random_seed(settings.seed)
+        model = recipe.model(settings, data.tokenizer)
+        compile(
+            model,
+            learning_rate=numbers.learning_rate,
+            total_steps=numbers.total_steps,
+            warmup_steps=numbers.warmup_steps,
+            weight_decay=numbers.weight_decay,
+            clip_norm=numbers.clip_norm,
+        )
+    fit(
+        model,
+        data.train_batches,
+        run,
+        steps_per_epoch=numbers.steps_per_epoch,
+        validation_data=data.validation,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    return run
+
+
+def finetune(
+    recipe: ModuleType,
+    settings: Any,
+    out: str | Path,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> Run:
+    """Fine-tune by a recipe into a run folder, or go on with a run that was stopped.
+
+    Args:
+        recipe: A module with `dataset(settings, tokenizer)` and `model(settings, tokenizer,
+            label_names)`; see recipes/classify.py.
+        settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
+            taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.
+        out: The run folder.
+        callbacks: Keras callbacks.
+        verbose: Of Keras `fit`.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
+        FloatingPointError: The loss is not finite any more.
+    """
+    source = open_run(settings.start) if settings.start else None
+    if source is not None:
+        settings = _with_size_of(source, settings, recipe)
+        tokenizer = source.tokenizer
+    elif settings.data.vocabulary:
+        tokenizer = pipelines.load_tokenizer(settings.data.vocabulary)
+    else:
+        raise ValueError(
+            "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
+            "(--set data.vocabulary=vocab.txt)."
+        )
+    data = recipe.dataset(settings, tokenizer)
+    run = Run(
+        out,
+        tokenizer=tokenizer,
+        recipe=recipe.__name__,
+        settings=settings,
+        label_names=data.label_names,
+    )
+    numbers: config.FineTuning = settings.training
+    total_steps = numbers.epochs * data.steps_per_epoch
+    with distribution.strategy(numbers.strategy).scope():
+        keras.utils.set_random_seed(settings.seed)
+        model = recipe.model(settings, tokenizer, data.label_names)
+        if source is not None:
+            source.restore_best(model.encoder)
+        compile(
+            model,
+            learning_rate=numbers.learning_rate,
+            total_steps=total_steps,
+            warmup_steps=int(numbers.warmup_rate * total_steps),
+            weight_decay=numbers.weight_decay,
+            clip_norm=numbers.clip_norm,
+        )
+    fit(
+        model,
+        data.train_batches,
+        run,
+        steps_per_epoch=data.steps_per_epoch,
+        validation_data=data.validation,
+        monitor="val_classification_accuracy",
+        patience=numbers.patience,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    return run
+
+
+def history(run: Run) -> list[dict[str, float]]:
+    """What each epoch of a run measured, in order."""
+    path = run.path / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # A run killed between the record and the checkpoint of an epoch goes through that epoch again.
+    epochs = {record["epoch"]: record for record in map(json.loads, lines)}
+    return [epochs[number] for number in sorted(epochs)]
+
+
+def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
+    """The place of the best record; the first of equals."""
+    values = [record[monitor] for record in records]
+    return values.index(max(values) if monitor.endswith("accuracy") else min(values))
+
+
+def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
+    """The settings with the size of the encoder that is taken over."""
+    taken = config.from_dict(settings, {"model": source.settings["model"]})
+    if settings.model not in (recipe.config().model, taken.model):
+        changed = config.changed_fields(config.to_dict(settings.model), config.to_dict(taken.model))
+        raise ValueError(
+            f"The size of the model comes from {source.path}; it differs in "
+            f"{', '.join('model.' + name for name in changed)}. Leave these out."
+        )
+    return taken
+
+
+class _EndAt(keras.callbacks.Callback):
+    """Ends training at a step, also within an epoch."""
+
+    def __init__(self, total_steps: int):
+        super().__init__()
+        self.total_steps = total_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
+            self.model.stop_training = True
+
+
+class _StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Raises before a checkpoint of broken weights is written."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The running mean of the epoch: once not finite, it stays so.
+        if logs and not math.isfinite(logs["loss"]):
+            step = int(self.model.optimizer.iterations.numpy())
+            raise FloatingPointError(
+                f"The loss is {logs['loss']} at step {step}. The last checkpoint is from before; go "
+                "on with a lower learning rate or a longer warm-up, in a new run folder."
+            )
+
+
+class _KeepRecords(keras.callbacks.Callback):
+    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping."""
+
+    def __init__(self, run: Run, monitor: str | None, patience: int | None):
+        super().__init__()
+        self.run, self.monitor, self.patience = run, monitor, patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations.numpy())
+        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+        with open(self.run.path / "history.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        records = history(self.run)
+        if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
+            self.run.save_best(self.model)
+        self.run.save(self.model)
+        if _was_stopped(records, self.monitor, self.patience):
+            self.model.stop_training = True
+
+
+def _was_stopped(
+    records: Sequence[dict[str, float]], monitor: str | None, patience: int | None
+) -> bool:
+    """Whether early stopping ends, or ended, a run with these records."""
+    if not records or monitor is None or patience is None:
+        return False
+    return len(records) - 1 - best_epoch(records, monitor) >= patience
