@@ -1,9 +1,14 @@
 from .classification import TextClassification as TextClassification
 from .classification import text_classification as text_classification
+from .docstrings import Docstring as Docstring
 from .docstrings import collect_docstrings as collect_docstrings
+from .docstrings import docstring_documents as docstring_documents
+from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
+from .pretraining import Pretraining as Pretraining
 from .pretraining import mlm_nsp as mlm_nsp
+from .pretraining import pretraining_batches as pretraining_batches
 from .store import Store as Store
 from .store import open_store as open_store
 from .store import write_store as write_store

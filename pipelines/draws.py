@@ -1,8 +1,10 @@
 """Stateless random numbers by row: a row draws the same at any parallelism and on any machine.
 
 All draws of a run come from one counter-based generator (Philox). Row g of a run owns the numbers
-at the counters g * K / 4 to (g + 1) * K / 4, so any range of rows is drawn by one operation, without
-drawing the rows before it. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+at the counters g * K / 4 to (g + 1) * K / 4, so any range of rows is drawn by one operation,
+without drawing the rows before it.
+
+Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
 Shape letters: B rows, K numbers of a row.
 """

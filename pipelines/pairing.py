@@ -33,8 +33,8 @@ def example_starts(sentence_offsets, document_offsets, num_tokens: int) -> np.nd
     """The sentence each example of an epoch starts with.
 
     A document is cut greedily at sentence ends into stretches of at most `num_tokens` tokens (a
-    longer sentence is a stretch of its own). Documents of a single token give no example, since they
-    cannot be cut in two.
+    longer sentence is a stretch of its own). Documents of a single token give no example, since
+    they cannot be cut in two.
 
     Args:
         sentence_offsets: int64 (S + 1,), in tokens.

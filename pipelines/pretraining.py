@@ -33,10 +33,10 @@ def mlm_nsp(
     """Batches of sentence pairs with masked words, drawn anew in every epoch, without end.
 
     Batch N is a pure function of the store, the seed and N: the same on any machine and at any
-    parallelism, and to start at N costs nothing. An epoch visits every example (a stretch of at most
-    `sequence_length` - 3 tokens of a document; see `pairing.example_starts`) once, in random order; a
-    batch may cross epochs. Random texts B come from the whole corpus. A document of one sentence is
-    cut in two at a random token; a document of one token is left out, except as a random B.
+    parallelism, and to start at N costs nothing. An epoch visits every example (a stretch of at
+    most `sequence_length` - 3 tokens of a document; see `pairing.example_starts`) once, in random
+    order; a batch may cross epochs. Random texts B come from the whole corpus. A document of one
+    sentence is cut in two at a random token; one of a single token only serves as a random B.
 
     Args:
         store: See `open_store`.
@@ -173,13 +173,14 @@ def _check(store, sequence_length, batch_size, mask_rate, max_masks) -> None:
         )
     if not 1 <= max_masks <= sequence_length:
         raise ValueError(
-            f"`max_masks` must be from 1 to sequence_length={sequence_length}; received {max_masks}."
+            f"`max_masks` must be from 1 to sequence_length={sequence_length}; received "
+            f"{max_masks}."
         )
     if store.num_documents < 2:
         raise ValueError(
-            f"The store {store.path} holds {store.num_documents} document; next-sentence pairs need "
-            "at least 2, since a random text never comes from the same document. Separate documents "
-            "by blank lines, or give several files."
+            f"The store {store.path} holds {store.num_documents} document; next-sentence pairs "
+            "need at least 2, since a random text never comes from the same document. Separate "
+            "documents by blank lines, or give several files."
         )
 
 
@@ -204,7 +205,7 @@ def _assemble(token_ids, pair: pairing.Pair, sequence_length: int, tokenizer: To
 
 
 def _mapped_options() -> tf.data.Options:
-    """Keep `tf.data` from copying the mapped tokens into memory; it would, to optimize and autotune."""
+    """Keep `tf.data` from copying the mapped tokens into memory, to optimize and autotune."""
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False

@@ -3,9 +3,9 @@
     store.json              counts, vocabulary hash, sha256 of each file, tfpt version
     token_ids.bin           uint16 (N,), or uint32 for vocabularies past 65,536
     sentence_offsets.bin    int64 (S + 1,): sentence s is token_ids[offsets[s]:offsets[s + 1]]
-    document_offsets.bin    int64 (D + 1,): document d holds the sentences offsets[d] to offsets[d + 1]
+    document_offsets.bin    int64 (D + 1,): document d has sentences offsets[d] to offsets[d + 1]
 
-All little-endian, no headers, one file per array: a tensor can then lie over a file without a copy.
+All little-endian, no headers, one file per array: a tensor can then lie over a file, uncopied.
 N tokens, S sentences, D documents.
 """
 
@@ -140,8 +140,8 @@ def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
     if tokenizer is not None and tokenizer.sha256 != store.vocabulary_sha256:
         raise ValueError(
             f"The store {folder} was written with another vocabulary (sha256 "
-            f"{store.vocabulary_sha256[:12]}, yours {tokenizer.sha256[:12]}). Use {folder}/vocab.txt,"
-            " or write the store anew with yours."
+            f"{store.vocabulary_sha256[:12]}, yours {tokenizer.sha256[:12]}). Use "
+            f"{folder}/vocab.txt, or write the store anew with yours."
         )
     return store
 
@@ -225,7 +225,7 @@ def _write_description(folder: Path, counts: _Counts) -> None:
 
 
 def _check_sizes(store: Store, files: dict[str, Any]) -> None:
-    """A file that is too short must not reach the mapped tensor: reading past it ends the process."""
+    """A file that is too short must not be mapped: reading past its end ends the process."""
     for name, expected in files.items():
         path = store.path / name
         size = path.stat().st_size if path.exists() else None

@@ -1,0 +1,208 @@
+"""Training, validation and test rows from a folder, a file, named files or `tfds:NAME`.
+
+A split that must be made is made by a hash of the texts: the same on any machine and for any seed,
+and rows of equal texts lie on the same side.
+"""
+
+import glob
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfpt.pipelines.tables import ENDINGS, Table, read_table
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+# The shares of one file that is divided, and the share of the training rows that become the
+# validation rows where there are none.
+FILE_SHARES = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
+VALIDATION_SHARES = {TRAIN: 0.9, VALIDATION: 0.1}
+
+_SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$", re.IGNORECASE)
+
+Source = str | Path | Mapping[str, str | Path]
+
+
+def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str, Table]:
+    """Read labelled texts, split for training.
+
+    Args:
+        source: A folder (or a glob) with a file for each split, whose name is or ends in "train";
+            "validation", "valid", "val" or "dev"; "test" (`train.csv`, `reviews-dev.tsv`). Or a
+            dict from "train", "validation" and "test" to files. Or one file, which is divided
+            80 : 10 : 10. Or `tfds:NAME`, a data set of TensorFlow Datasets.
+        text: The columns of the texts, one or two; see `read_table`.
+        label: The column of the label.
+
+    Returns:
+        The tables of "train", "validation" (where there is none, 10% of the training rows) and,
+        where there is one, "test".
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no training file in it.
+        ValueError: A file is broken, or a label of the validation or test rows never occurs in the
+            training rows; names file, line and label.
+    """
+    if isinstance(source, str) and source.startswith("tfds:"):
+        tables = _read_tfds(source.removeprefix("tfds:"), text, label)
+    else:
+        paths = _split_paths(source)
+        if isinstance(paths, Path):
+            return _divide(read_table(paths, text=text, label=label), FILE_SHARES)
+        tables = {name: read_table(path, text=text, label=label) for name, path in paths.items()}
+    if VALIDATION not in tables:
+        tables |= _divide(tables[TRAIN], VALIDATION_SHARES)
+    _check_labels(tables)
+    return {name: tables[name] for name in SPLITS if name in tables}
+
+
+def _split_paths(source: Source) -> dict[str, Path] | Path:
+    """The file of each split, or the one file that is to be divided."""
+    if isinstance(source, Mapping):
+        if TRAIN not in source or not set(source) <= set(SPLITS):
+            raise ValueError(
+                f"Name the files of 'train', and of 'validation' and 'test' where there are any; "
+                f"received {', '.join(map(repr, source))}."
+            )
+        return {name: Path(path) for name, path in source.items()}
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _named_splits(source, sorted(path.iterdir()))
+    matches = [Path(match) for match in sorted(glob.glob(str(source)))]
+    if not matches:
+        raise FileNotFoundError(
+            f"There is no file or folder {source}, and no file matches it as a pattern."
+        )
+    return _named_splits(source, matches)
+
+
+def _named_splits(source: str | Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """The file of each split by the ends of the files' names."""
+    synonyms = {"valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION}
+    found: dict[str, Path] = {}
+    for path in paths:
+        match = _SPLIT_IN_NAME.search(path.stem)
+        if not match or path.suffix.lower() not in ENDINGS:
+            continue
+        name = match[1].lower()
+        name = synonyms.get(name, name)
+        if name in found:
+            raise ValueError(
+                f"{source}: both {found[name].name} and {path.name} are named as {name} rows. "
+                "Narrow it down by a pattern such as 'folder/reviews-*.tsv'."
+            )
+        found[name] = path
+    if TRAIN not in found:
+        raise FileNotFoundError(
+            f"{source}: no file's name is or ends in 'train', with the ending "
+            f"{', '.join(ENDINGS)}; there is {', '.join(path.name for path in paths) or 'nothing'}."
+        )
+    return found
+
+
+def _divide(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
+    """Deal the rows of a table out by a hash of their texts."""
+    names = list(shares)
+    parts = [_place(row, shares) for row in table.rows]
+    # A label whose few rows all fell outside could not be learned; those rows stay in training.
+    trained = {label for label, part in zip(table.labels, parts, strict=True) if part == names[0]}
+    missed = {
+        row for row, label in zip(table.rows, table.labels, strict=True) if label not in trained
+    }
+    parts = [
+        names[0] if row in missed else part for row, part in zip(table.rows, parts, strict=True)
+    ]
+    tables = {
+        name: table.select([i for i, part in enumerate(parts) if part == name]) for name in names
+    }
+    for name, part in tables.items():
+        if not part.rows:
+            raise ValueError(
+                f"{table.source}: its {len(table)} rows are too few to take {name} rows from, by "
+                f"chance {shares[name]:.0%} of them. Give a file of {name} rows."
+            )
+    return tables
+
+
+def _place(row: tuple[str, ...], shares: Mapping[str, float]) -> str:
+    """The split a row falls into: a point in [0, 1) from the texts, among the running shares."""
+    digest = hashlib.sha256("\x1f".join(row).encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    for name, share in shares.items():
+        if point < share:
+            return name
+        point -= share
+    return list(shares)[-1]
+
+
+def _check_labels(tables: Mapping[str, Table]) -> None:
+    known = set(tables[TRAIN].labels)
+    for name, table in tables.items():
+        for label, line in zip(table.labels, table.lines, strict=True):
+            if label not in known:
+                examples = ", ".join(map(repr, sorted(known)[:10]))
+                raise ValueError(
+                    f"{table.source}:{line}: the label {label!r} of the {name} rows never occurs "
+                    f"in the training rows; their {len(known)} labels are {examples}"
+                    f"{', ...' if len(known) > 10 else ''}. Correct the label, or add such rows to "
+                    f"{tables[TRAIN].source}."
+                )
+
+
+def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"tfds:{name}: TensorFlow Datasets knows no such data set ({error})."
+        ) from None
+    builder.download_and_prepare()
+    columns = builder.info.features
+    for column in (*text, label):
+        if column not in columns:
+            raise ValueError(
+                f"tfds:{name}: no column `{column}`; there are {', '.join(map(repr, columns))}."
+            )
+    tables = {}
+    for split in SPLITS:
+        if split in builder.info.splits:
+            table = _read_tfds_split(builder, split, text, label)
+            if table is not None:
+                tables[split] = table
+    if TRAIN not in tables:
+        splits = ", ".join(map(repr, builder.info.splits))
+        raise ValueError(f"tfds:{name}: there is no labelled split 'train'; there are {splits}.")
+    return tables
+
+
+def _read_tfds_split(builder, split: str, text: Sequence[str], label: str) -> Table | None:
+    """A split as a table; None where its labels are hidden, as in the test sets of GLUE."""
+    import tensorflow_datasets as tfds
+
+    table = Table(f"tfds:{builder.info.full_name}:{split}")
+    names = getattr(builder.info.features[label], "names", None)
+    dataset = builder.as_dataset(split=split)
+    # A tuple: a list would be stacked into one tensor.
+    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
+    hidden = 0
+    for texts, labels in tfds.as_numpy(dataset.batch(1024)):
+        for *row, value in zip(*texts, labels, strict=True):
+            line = len(table) + hidden + 1
+            if names and value < 0:
+                hidden += 1
+                continue
+            if names:
+                value = names[value]
+            elif isinstance(value, bytes):
+                value = value.decode("utf-8")
+            table.append(tuple(part.decode("utf-8") for part in row), str(value).strip(), line)
+    if hidden:
+        warnings.warn(
+            f"{table.source}: {hidden} rows have no label (-1) and are left out.", stacklevel=2
+        )
+    return table if table.rows else None

@@ -1,0 +1,230 @@
+"""Labelled texts as batches: what is in them, in which order, and how a run goes on."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tfpt import features
+from tfpt.pipelines import Tokenizer, text_classification
+
+WORDS = [f"w{i}" for i in range(100)]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(SPECIALS + WORDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """23 training rows, 7 validation rows, 5 test rows; the text of row i is `wi`."""
+    path = tmp_path_factory.mktemp("words")
+    for name, first, last in (("train", 0, 23), ("dev", 30, 37), ("test", 40, 45)):
+        rows = "".join(f"w{i}\t{('no', 'yes', 'maybe')[i % 3]}\n" for i in range(first, last))
+        (path / f"{name}.tsv").write_text("text\tlabel\n" + rows)
+    return path
+
+
+@pytest.fixture
+def data(folder, tokenizer):
+    return text_classification(folder, tokenizer, sequence_length=6, batch_size=4, seed=3)
+
+
+def words(batches):
+    """The number of the word of each row that counts, batch after batch."""
+    return [
+        int(token) - len(SPECIALS)
+        for inputs, _, weights in batches
+        for token, weight in zip(inputs["token_ids"][:, 1], weights["classification"], strict=True)
+        if weight
+    ]
+
+
+def test_batches_keep_the_contract(data):
+    for dataset in (data.train, data.validation, data.test, data.train_batches()):
+        inputs, labels, weights = dataset.element_spec
+        assert set(inputs) == {"token_ids", "segment_ids", "padding_mask"}
+        for name, spec in inputs.items():
+            assert (spec.shape, spec.dtype.name) == ((4, 6), features.FEATURES[name].dtype)
+        assert labels == {"classification": tf.TensorSpec([4], tf.int32)}
+        assert weights == {"classification": tf.TensorSpec([4], tf.float32)}
+
+
+def test_rows_are_packed_and_labels_numbered_in_the_order_of_their_names(data):
+    assert data.label_names == ("maybe", "no", "yes")
+    inputs, labels, weights = next(iter(data.validation))
+    assert inputs["token_ids"][1].numpy().tolist() == [2, 5 + 31, 3, 0, 0, 0]
+    assert inputs["padding_mask"][1].numpy().tolist() == [1, 1, 1, 0, 0, 0]
+    assert labels["classification"].numpy().tolist() == [1, 2, 0, 1]
+    assert weights["classification"].numpy().tolist() == [1, 1, 1, 1]
+
+
+def test_counts_are_those_of_the_files(data):
+    assert (data.num_train, data.num_validation, data.num_test) == (23, 7, 5)
+    assert data.steps_per_epoch == 6
+    assert data.label_counts["train"] == {"maybe": 7, "no": 8, "yes": 8}
+    assert data.label_counts["test"] == {"maybe": 2, "no": 1, "yes": 2}
+
+
+def test_validation_and_test_rows_come_in_the_order_of_the_file(data):
+    for _ in range(2):
+        assert words(data.validation) == list(range(30, 37))
+        assert words(data.test) == list(range(40, 45))
+    assert int(data.validation.cardinality()) == 2
+
+
+def test_the_last_batch_is_filled_up_with_real_rows_of_weight_zero(data):
+    *_, (inputs, labels, weights) = data.validation
+    assert weights["classification"].numpy().tolist() == [1, 1, 1, 0]
+    assert inputs["token_ids"][:, 1].numpy().tolist() == [5 + 34, 5 + 35, 5 + 36, 5 + 36]
+    assert labels["classification"].numpy().tolist() == [2, 0, 1, 1]
+    total = sum(float(tf.reduce_sum(weights["classification"])) for _, _, weights in data.train)
+    assert total == data.num_train
+
+
+def test_training_visits_each_row_once_an_epoch_in_another_order_each_time(data):
+    epochs = [words(data.train) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert int(data.train.cardinality()) == data.steps_per_epoch
+
+
+def test_the_order_of_training_follows_from_the_seed(folder, tokenizer, data):
+    def epochs(seed):
+        again = text_classification(folder, tokenizer, sequence_length=6, batch_size=4, seed=seed)
+        return [words(again.train) for _ in range(2)], words(again.train_batches().take(12))
+
+    assert epochs(3) == (
+        [words(data.train) for _ in range(2)],
+        words(data.train_batches().take(12)),
+    )
+    other, other_batches = epochs(4)
+    assert other != epochs(3)[0]
+    assert other_batches != epochs(3)[1]
+
+
+def test_labels_stay_with_their_texts(data):
+    for inputs, labels, _ in data.train:
+        numbers = inputs["token_ids"][:, 1].numpy() - len(SPECIALS)
+        names = [("no", "yes", "maybe")[number % 3] for number in numbers]
+        assert [data.label_names[label] for label in labels["classification"]] == names
+
+
+def test_training_batches_go_on_anywhere(data):
+    batches = words(data.train_batches().take(20))
+    assert words(data.train_batches(first_batch=7).take(13)) == batches[7 * 4 :]
+
+
+def test_training_batches_visit_each_row_once_an_epoch(data):
+    visited = words(data.train_batches().take(23))  # 4 epochs, which cross batches
+    epochs = [visited[first : first + 23] for first in range(0, 92, 23)]
+    assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_pairs_have_two_segments(tmp_path, tokenizer):
+    rows = [{"a": f"w{i}", "b": f"w{i + 1} w{i + 2}", "same": i % 2} for i in range(40)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f"{row}\n".replace("'", '"') for row in rows))
+    data = text_classification(
+        tmp_path, tokenizer, sequence_length=8, batch_size=2, text=("a", "b"), label="same"
+    )
+    assert data.test is None
+    assert data.num_test == 0
+    assert data.num_train + data.num_validation == 40
+    inputs, _, _ = next(iter(data.train))
+    a = int(inputs["token_ids"][0, 1])
+    assert inputs["token_ids"][0].numpy().tolist() == [2, a, 3, a + 1, a + 2, 3, 0, 0]
+    assert inputs["segment_ids"][0].numpy().tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+
+
+def test_whole_numbers_are_sorted_by_size(tmp_path, tokenizer):
+    (tmp_path / "train.csv").write_text("".join(f"w{i},{i % 12}\n" for i in range(90)))
+    data = text_classification(
+        tmp_path, tokenizer, sequence_length=6, batch_size=4, text="0", label="1"
+    )
+    assert data.label_names == tuple(map(str, range(12)))
+
+
+def test_long_texts_are_cut_and_empty_ones_stay(tmp_path, tokenizer):
+    (tmp_path / "train.tsv").write_text(f"{' '.join(WORDS)}\tx\n\ty\n" * 2)
+    (tmp_path / "dev.tsv").write_text(f"{' '.join(WORDS)}\tx\n\ty\n")
+    data = text_classification(
+        tmp_path, tokenizer, sequence_length=5, batch_size=2, text="0", label="1"
+    )
+    inputs, _, _ = next(iter(data.validation))
+    assert inputs["token_ids"].numpy().tolist() == [[2, 5, 6, 7, 3], [2, 3, 0, 0, 0]]
+
+
+def test_keras_trains_on_it(data):
+    inputs = {
+        name: keras.Input([6], dtype="int32", name=name)
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    states = keras.layers.Embedding(len(SPECIALS) + 100, 8)(inputs["token_ids"])
+    output = keras.layers.Dense(3, name="classification")(keras.layers.Flatten()(states))
+    model = keras.Model(inputs, {"classification": output})
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.05), {"classification": loss})
+    history = model.fit(
+        data.train, validation_data=data.validation, epochs=8, shuffle=False, verbose=0
+    ).history
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+
+
+def test_one_label_is_refused(tmp_path, tokenizer):
+    (tmp_path / "train.tsv").write_text("w1\tx\nw2\tx\n")
+    (tmp_path / "dev.tsv").write_text("w3\tx\n")
+    with pytest.raises(ValueError, match=r"train\.tsv: every row has the label 'x'"):
+        text_classification(
+            tmp_path, tokenizer, sequence_length=6, batch_size=4, text="0", label="1"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sequence_length": 2}, "`sequence_length` must be at least 3, .* received 2"),
+        ({"sequence_length": 4, "text": ("a", "b")}, "at least 5, .* received 4"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1 row; received 0"),
+        ({"text": ("a", "b", "c")}, "one or two texts; received 3"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_a_file_is_read(tokenizer, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        text_classification(
+            "nowhere", tokenizer, **{"sequence_length": 6, "batch_size": 4} | arguments
+        )
+
+
+REAL = {
+    "cls_sst2": ("", "0", "1", (6920, 872, 1821), 2),
+    "intent_banking77": ("", "text", "category", (9006, 997, 3080), 77),
+    "pair_mrpc": ("", ("#1 String", "#2 String"), "Quality", (3576, 500, 1725), 2),
+    "cls_zh_chnsenticorp_hotel": (
+        "ChnSentiCorp_htl_all.csv",
+        "review",
+        "label",
+        (6255, 786, 725),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_sets_are_read_whole(shared_data, tokenizer, name):
+    file, text, label, sizes, num_labels = REAL[name]
+    data = text_classification(
+        shared_data(name) / file,
+        tokenizer,
+        sequence_length=32,
+        batch_size=64,
+        text=text,
+        label=label,
+    )
+    assert (data.num_train, data.num_validation, data.num_test) == sizes
+    assert len(data.label_names) == num_labels
+    assert sum(sum(counts.values()) for counts in data.label_counts.values()) == sum(sizes)
+    seen = sum(float(tf.reduce_sum(weights["classification"])) for _, _, weights in data.train)
+    assert seen == sizes[0]

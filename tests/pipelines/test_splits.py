@@ -1,0 +1,159 @@
+"""Which rows train, validate and test."""
+
+import numpy as np
+import pytest
+
+from tfpt.pipelines.splits import read_splits
+
+
+def rows(num_rows, first=0):
+    return "text\tlabel\n" + "".join(f"word {first + i}\t{i % 2}\n" for i in range(num_rows))
+
+
+def write(folder, **contents):
+    for name, content in contents.items():
+        (folder / f"{name.replace('__', '-')}.tsv").write_text(content)
+    return folder
+
+
+def read(source):
+    return read_splits(source, text=["text"], label="label")
+
+
+def sizes(source):
+    return {name: len(table) for name, table in read(source).items()}
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev", "reviews__dev"])
+def test_a_folder_holds_a_file_for_each_split(tmp_path, validation):
+    write(tmp_path, train=rows(8), test=rows(4), notes="anything", **{validation: rows(6)})
+    assert sizes(tmp_path) == {"train": 8, "validation": 6, "test": 4}
+    assert sizes(str(tmp_path)) == sizes(tmp_path)
+
+
+def test_a_pattern_picks_the_files_of_one_of_several_data_sets(tmp_path):
+    write(tmp_path, en__train=rows(8), en__dev=rows(6), zh__train=rows(4), zh__dev=rows(2))
+    assert sizes(f"{tmp_path}/en-*.tsv") == {"train": 8, "validation": 6}
+    with pytest.raises(ValueError, match=r"both .* are named as .* rows\. Narrow it down"):
+        read(tmp_path)
+
+
+def test_a_dict_names_the_files(tmp_path):
+    write(tmp_path, one=rows(8), two=rows(4), three=rows(2))
+    files = {"train": tmp_path / "one.tsv", "validation": tmp_path / "two.tsv"}
+    assert sizes(files) == {"train": 8, "validation": 4}
+    assert sizes(files | {"test": str(tmp_path / "three.tsv")})["test"] == 2
+    for wrong in ({"validation": tmp_path / "one.tsv"}, files | {"dev": tmp_path / "three.tsv"}):
+        with pytest.raises(
+            ValueError, match=r"Name the files of 'train'.* received .*'validation'"
+        ):
+            read(wrong)
+
+
+def test_one_file_is_divided_once_and_for_all(tmp_path):
+    write(tmp_path, all=rows(4000))
+    first, second = read(tmp_path / "all.tsv"), read(tmp_path / "all.tsv")
+    assert {name: table.rows for name, table in first.items()} == {
+        name: table.rows for name, table in second.items()
+    }
+    shares = np.array([len(first[name]) for name in ("train", "validation", "test")]) / 4000
+    # Three standard deviations of a share of 0.8 and 0.1 among 4,000.
+    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.02)
+    assert sorted(line for table in first.values() for line in table.lines) == list(range(2, 4002))
+
+
+def test_rows_of_equal_texts_lie_on_one_side(tmp_path):
+    write(tmp_path, all=rows(300) + rows(300).partition("\n")[2] + rows(300).partition("\n")[2])
+    tables = read(tmp_path / "all.tsv")
+    sides = [set(table.rows) for table in tables.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 300
+
+
+def test_missing_validation_rows_are_a_tenth_of_the_training_rows(tmp_path):
+    write(tmp_path, train=rows(2000), test=rows(10, first=5000))
+    tables = read(tmp_path)
+    assert len(tables["train"]) + len(tables["validation"]) == 2000
+    assert 160 <= len(tables["validation"]) <= 240  # three standard deviations
+    assert len(tables["test"]) == 10
+
+
+def test_a_label_that_would_miss_in_training_stays_there(tmp_path):
+    rare = "".join(f"text {i}\trare{i}\n" for i in range(200))
+    write(tmp_path, all=rows(400) + rare)
+    tables = read(tmp_path / "all.tsv")
+    assert len(set(tables["train"].labels)) == 202
+    assert set(tables["test"].labels) == {"0", "1"}
+
+
+def test_a_label_that_training_never_saw_is_refused_with_its_place(tmp_path):
+    write(tmp_path, train=rows(8), dev=rows(2), test=rows(3) + "word\tnew\n")
+    with pytest.raises(ValueError, match=r"test\.tsv:5: the label 'new' .* 2 labels are '0', '1'"):
+        read(tmp_path)
+
+
+def test_too_few_rows_to_divide_are_refused(tmp_path):
+    write(tmp_path, all=rows(2))
+    with pytest.raises(ValueError, match=r"all\.tsv: its 2 rows are too few to take .* rows from"):
+        read(tmp_path / "all.tsv")
+
+
+def test_a_source_without_files_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*nowhere"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no file's name .*'train'.*there is nothing"):
+        read(tmp_path)
+    write(tmp_path, test=rows(2))
+    with pytest.raises(FileNotFoundError, match=r"there is test\.tsv"):
+        read(tmp_path)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A function that prepares a data set of TensorFlow Datasets from examples by split."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    from tensorflow_datasets.core.utils import file_utils
+
+    def prepare(name, label, **examples):
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            features=tfds.features.FeaturesDict({"sentence": tfds.features.Text(), "label": label}),
+            split_datasets=examples,
+            data_dir=tmp_path,
+        )
+        tfds.core.add_data_dir(tmp_path)
+        return f"tfds:{name}"
+
+    yield prepare
+    file_utils.clear_registered_data_dirs()
+
+
+def examples(*labels):
+    return [(i, {"sentence": f"text {i}", "label": label}) for i, label in enumerate(labels)]
+
+
+def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepared):
+    import tensorflow_datasets as tfds
+
+    name = prepared(
+        "tiny",
+        tfds.features.ClassLabel(names=["bad", "good"]),
+        train=examples("bad", "good", "good"),
+        validation=examples("good"),
+        test=examples(-1, -1),
+    )
+    with pytest.warns(UserWarning, match=r"tiny/1\.0\.0:test: 2 rows have no label"):
+        tables = read_splits(name, text=["sentence"], label="label")
+    assert set(tables) == {"train", "validation"}
+    assert sorted(zip(tables["train"].rows, tables["train"].labels, strict=True)) == [
+        (("text 0",), "bad"),
+        (("text 1",), "good"),
+        (("text 2",), "good"),
+    ]
+    with pytest.raises(ValueError, match=r"tfds:tiny: no column `text`; there are .*'sentence'"):
+        read_splits(name, text=["text"], label="label")
+
+
+def test_an_unknown_tensorflow_dataset_is_refused():
+    with pytest.raises(ValueError, match=r"tfds:no_such_data: .* knows no such data set"):
+        read_splits("tfds:no_such_data", text=["text"], label="label")
