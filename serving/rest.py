@@ -1,0 +1,114 @@
+"""The REST interface of TF Serving: paths, methods and status codes.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tfpt.serving import json_format, protos
+from tfpt.serving.catalog import Catalog
+from tfpt.serving.errors import HTTP_STATUS, ServingError, invalid
+
+_log = logging.getLogger(__name__)
+
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_ACT = re.compile(
+    rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", re.ASCII
+)
+_READ = re.compile(
+    rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?", re.ASCII
+)
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The model that a path names."""
+
+    name: str
+    version: int | None
+    label: str
+
+
+def application(catalog: Catalog, pool: Executor) -> Starlette:
+    """The ASGI application; models run in `pool`, never on the event loop."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return _response(200, await _answer(request, catalog, pool))
+        except ServingError as error:
+            return _response(HTTP_STATUS[error.code], {"error": error.message})
+        except ClientDisconnect:
+            return _response(HTTP_STATUS["CANCELLED"], {"error": "The client went away."})
+        except Exception as error:
+            _log.exception("%s %s", request.method, request.url.path)
+            return _response(500, {"error": f"{type(error).__name__}: {error}"})
+
+    return Starlette(routes=[Route("/{path:path}", answer, methods=_METHODS)])
+
+
+async def _answer(request: Request, catalog: Catalog, pool: Executor) -> bytes | dict[str, Any]:
+    path = request.scope["path"]
+    if request.method == "POST" and (match := _ACT.fullmatch(path)):
+        if match["verb"].lower() != "predict":
+            raise ServingError(
+                "UNIMPLEMENTED", f"This server answers :predict, not :{match['verb']}."
+            )
+        body = await request.body()
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(pool, _predict, catalog, _target(match), body)
+    if request.method in ("GET", "HEAD") and (match := _READ.fullmatch(path)):
+        return _read(catalog, _target(match), metadata=bool(match["metadata"]))
+    if path.lower().startswith("/v1/"):
+        raise invalid(
+            f"Malformed request: {request.method} {path}. The paths are POST "
+            "/v1/models/NAME[/versions/VERSION]:predict and GET "
+            "/v1/models/NAME[/versions/VERSION][/metadata]."
+        )
+    raise ServingError("NOT_FOUND", f"There is nothing at {path}; paths begin with /v1/models/.")
+
+
+def _predict(catalog: Catalog, target: _Target, body: bytes) -> bytes:
+    model = catalog.find(target.name, version=target.version, label=target.label)
+    request = json_format.parse_request(body, model.signature)
+    outputs = model.predict(request.signature, request.inputs)
+    return json_format.format_response(outputs, by_row=request.by_row)
+
+
+def _read(catalog: Catalog, target: _Target, *, metadata: bool) -> dict[str, Any]:
+    if metadata:
+        model = catalog.find(target.name, version=target.version, label=target.label)
+        return protos.metadata_json(
+            protos.metadata_response(model.name, model.version, model.signature_defs)
+        )
+    versions = catalog.versions(target.name, version=target.version, label=target.label)
+    return protos.status_json(protos.status_response(versions))
+
+
+def _target(match: re.Match[str]) -> _Target:
+    if match["name"] is None:
+        raise invalid("Missing model name in request; the path is /v1/models/NAME.")
+    version = None
+    if match["version"] is not None:
+        digits = match["version"].lstrip("0") or "0"
+        if len(digits) > 19 or int(digits) >= 1 << 63:
+            raise invalid(f"Failed to convert version: {match['version']} to numeric.")
+        version = int(digits)
+    return _Target(match["name"], version, match["label"] or "")
+
+
+def _response(status: int, body: bytes | dict[str, Any]) -> Response:
+    if isinstance(body, dict):
+        body = json.dumps(body, ensure_ascii=False, indent=1).encode()
+    return Response(body, status_code=status, media_type="application/json")
