@@ -1,1 +1,2 @@
+from .writer import export_run as export_run
 from .writer import saved_model as saved_model

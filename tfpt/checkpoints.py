@@ -32,12 +32,12 @@ class Run:
         path: The folder.
         tokenizer: Saved inside; a run that goes on must have the same.
         recipe: The name of the module whose `model` rebuilds the model.
-        settings: The recipe's configuration, a frozen dataclass; a run that goes on must have the same.
+        settings: The recipe's configuration, a frozen dataclass; the same for a run that goes on.
         label_names: The classes, in the order of their ids.
 
     Raises:
         FileExistsError: The folder holds something that is no run.
-        ValueError: It holds a run with another configuration, vocabulary or labels; names the fields.
+        ValueError: It holds a run with another configuration, vocabulary or labels.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Run:
             self._check_same(open_run(self.path))
         elif self.path.exists() and any(self.path.iterdir()):
             raise FileExistsError(
-                f"{self.path} exists and holds no run (no config.json). Nothing is overwritten: name "
-                "another folder, or remove it."
+                f"{self.path} exists and holds no run (no config.json). Nothing is overwritten: "
+                "name another folder, or remove it."
             )
         else:
             self._create()
@@ -169,8 +169,8 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
-            f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt finetune` "
-            "write one."
+            f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt "
+            "finetune` write one."
         )
     try:
         description = json.loads((folder / "config.json").read_text(encoding="utf-8"))

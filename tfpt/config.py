@@ -1,8 +1,9 @@
-"""Frozen dataclasses in and out of JSON, changed by dotted overrides such as `model.num_layers=4`."""
+"""Frozen dataclasses in and out of JSON, changed by overrides such as `model.num_layers=4`."""
 
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -98,6 +99,8 @@ def from_dict(template: T, values: dict[str, Any]) -> T:
     Raises:
         ValueError: A field is unknown, or its value has the wrong type or range.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"A configuration is a JSON object; received {values!r:.60}.")
     return _replace(template, values, prefix="")
 
 
@@ -127,7 +130,7 @@ def override(template: T, assignments: Sequence[str]) -> T:
 
 
 def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configurations as `to_dict` gives them differ: name -> both values."""
+    """The fields in which two configurations, as `to_dict` gives them, differ, with both values."""
     old, new = dict(flatten(before)), dict(flatten(after))
     return {
         name: (old.get(name), new.get(name))
@@ -214,7 +217,7 @@ def _parse(text: str, kind: Any, name: str) -> Any:
                 continue
         if option is float:
             try:
-                return float(text)
+                return _convert(float(text), float, name)
             except ValueError:
                 continue
         if typing.get_origin(option) is tuple:
@@ -229,7 +232,7 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
     for option in options:
         if option is type(None) and value is None:
             return None
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if option is float and _is_finite(value):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -241,10 +244,20 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
     raise ValueError(f"`{name}` takes {_kind_name(kind)}; received {value!r}.")
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number; JSON has no infinity, but Python's reader and writer take it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
 def _is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
 def _kind_name(kind: Any) -> str:
+    if _is_union(kind):
+        return " or ".join(map(_kind_name, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return f"{_kind_name(typing.get_args(kind)[0])}, or several separated by commas"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(kind) or str(kind).replace("NoneType", "None")
+    return names.get(kind, "none")

@@ -13,9 +13,9 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """A `tf.distribute` strategy by name; build and compile a model inside its `scope()`.
 
     Args:
-        name: "auto": the TPU if there is one, else all GPUs, else the CPU. "one": one GPU, or the CPU.
-            "mirrored": all GPUs, or all logical CPU devices. "multi_worker": the workers that the
-            environment variable TF_CONFIG names. "tpu": the TPU that TPU_NAME names, or a local one.
+        name: "auto": the TPU if there is one, else all GPUs, else the CPU. "one": one GPU, or the
+            CPU. "mirrored": all GPUs, or all logical CPU devices. "multi_worker": the workers that
+            the variable TF_CONFIG names. "tpu": the TPU that TPU_NAME names, or a local one.
 
     Raises:
         ValueError: An unknown name; no TPU to be found; no TF_CONFIG.
@@ -25,8 +25,8 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     if name == "multi_worker":
         if not os.environ.get("TF_CONFIG"):
             raise ValueError(
-                "strategy 'multi_worker' reads the cluster from the environment variable TF_CONFIG, "
-                "which is not set; see https://www.tensorflow.org/guide/distributed_training."
+                "strategy 'multi_worker' reads the cluster from the variable TF_CONFIG, which is "
+                "not set; see https://www.tensorflow.org/guide/distributed_training."
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "tpu" or (name == "auto" and _names_tpu()):
@@ -106,7 +106,7 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            f"No TPU answers under TPU_NAME={address!r} ({str(error).splitlines()[0]}). On a TPU VM "
-            "set TPU_NAME=local, elsewhere its name; TensorFlow's TPU build ends at 2.20."
+            f"No TPU answers under TPU_NAME={address!r} ({str(error).splitlines()[0]}). On a TPU "
+            "VM set TPU_NAME=local, elsewhere its name; TensorFlow's TPU build ends at 2.20."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

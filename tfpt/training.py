@@ -1,6 +1,5 @@
 """Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, objectives, optimization, pipelines
+from tfpt.callbacks import EndAt, KeepRecords, StopOnNonFiniteLoss, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run
 
@@ -88,13 +88,13 @@ def fit(
         FloatingPointError: The loss is not finite any more.
     """
     done = run.restore(model)
-    if done < model.total_steps and not _was_stopped(history(run), monitor, patience):
+    if done < model.total_steps and not was_stopped(history(run), monitor, patience):
         strategy = model.distribute_strategy or tf.distribute.get_strategy()
         dataset = distribution.distribute(strategy, batches, done)
         own = [
-            _EndAt(model.total_steps),
-            _StopOnNonFiniteLoss(),
-            _KeepRecords(run, monitor, patience),
+            EndAt(model.total_steps),
+            StopOnNonFiniteLoss(),
+            KeepRecords(run, monitor, patience),
             keras.callbacks.TensorBoard(
                 str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
             ),
@@ -123,7 +123,8 @@ def pretrain(
     """Pre-train by a recipe into a run folder, or go on with a run that was stopped.
 
     Args:
-        recipe: A module with `dataset(settings)` and `model(settings, tokenizer)`; see recipes/bert.py.
+        recipe: A module with `dataset(settings)` and `model(settings, tokenizer)`; see
+            recipes/bert.py.
         settings: Its configuration.
         out: The run folder.
         callbacks: Keras callbacks.
@@ -230,21 +231,6 @@ def finetune(
     return run
 
 
-def history(run: Run) -> list[dict[str, float]]:
-    """What each epoch of a run measured, in order."""
-    path = run.path / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    # A run killed between the record and the checkpoint of an epoch goes through that epoch again.
-    epochs = {record["epoch"]: record for record in map(json.loads, lines)}
-    return [epochs[number] for number in sorted(epochs)]
-
-
-def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
-    """The place of the best record; the first of equals."""
-    values = [record[monitor] for record in records]
-    return values.index(max(values) if monitor.endswith("accuracy") else min(values))
-
-
 def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
     """The settings with the size of the encoder that is taken over."""
     taken = config.from_dict(settings, {"model": source.settings["model"]})
@@ -255,57 +241,3 @@ def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
             f"{', '.join('model.' + name for name in changed)}. Leave these out."
         )
     return taken
-
-
-class _EndAt(keras.callbacks.Callback):
-    """Ends training at a step, also within an epoch."""
-
-    def __init__(self, total_steps: int):
-        super().__init__()
-        self.total_steps = total_steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
-            self.model.stop_training = True
-
-
-class _StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raises before a checkpoint of broken weights is written."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        # The running mean of the epoch: once not finite, it stays so.
-        if logs and not math.isfinite(logs["loss"]):
-            step = int(self.model.optimizer.iterations.numpy())
-            raise FloatingPointError(
-                f"The loss is {logs['loss']} at step {step}. The last checkpoint is from before; go "
-                "on with a lower learning rate or a longer warm-up, in a new run folder."
-            )
-
-
-class _KeepRecords(keras.callbacks.Callback):
-    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping."""
-
-    def __init__(self, run: Run, monitor: str | None, patience: int | None):
-        super().__init__()
-        self.run, self.monitor, self.patience = run, monitor, patience
-
-    def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations.numpy())
-        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
-        with open(self.run.path / "history.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        records = history(self.run)
-        if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
-            self.run.save_best(self.model)
-        self.run.save(self.model)
-        if _was_stopped(records, self.monitor, self.patience):
-            self.model.stop_training = True
-
-
-def _was_stopped(
-    records: Sequence[dict[str, float]], monitor: str | None, patience: int | None
-) -> bool:
-    """Whether early stopping ends, or ended, a run with these records."""
-    if not records or monitor is None or patience is None:
-        return False
-    return len(records) - 1 - best_epoch(records, monitor) >= patience

@@ -84,14 +84,17 @@ def mask_bias(padding_mask):
 
 
 def random_bytes(shape, seed, number: int):
-    """uint8 of `shape`, drawn from a seed (2,) and the number of the draw.
+    """uint8 of `shape`, drawn from a seed (2,) and the number of the draw; others on each replica.
 
     `tf.nn.dropout` draws and compares a float for each element; a byte costs a third of that.
     """
+    context = tf.distribute.get_replica_context()
+    replica = 0 if context is None else tf.cast(context.replica_id_in_sync_group, tf.int64)
     size = tf.reduce_prod(shape)
     words = tf.random.stateless_uniform(
         [(size + 3) // 4],
-        tf.cast(seed, tf.int64) + tf.constant([number << 32, 0], tf.int64),
+        # Both halves of a seed are below 2**32.
+        tf.cast(seed, tf.int64) + tf.stack([number << 32, replica * 2**32]),
         minval=None,
         maxval=None,
         dtype=tf.int32,
@@ -100,8 +103,8 @@ def random_bytes(shape, seed, number: int):
 
 
 def _threshold(rate: float) -> int:
-    # The share dropped is a multiple of 1/256; a rate that is not 0 drops something.
-    return max(1, round(rate * _BYTE_VALUES))
+    # The share dropped is a multiple of 1/256; a rate in (0, 1) drops something, and not all.
+    return min(max(1, round(rate * _BYTE_VALUES)), _BYTE_VALUES - 1)
 
 
 def initializer() -> keras.initializers.Initializer:

@@ -1,5 +1,6 @@
 """The one `keras.Model` subclass: a functional model that carries its objectives and its step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -69,9 +70,53 @@ class Model(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self._means.values())
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One optimizer step on `(features, labels, weights)`."""
-        features, labels, weights = data
+    def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
+        """Keras calls it at the start of `fit`."""
+        if self.train_function is None or force:
+            # Its variables cannot be made inside of a step.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+            self.train_function = self._on_all_replicas(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
+        """Keras calls it at the start of `evaluate`."""
+        if self.test_function is None or force:
+            self.test_function = self._on_all_replicas(self.test_step)
+        return self.test_function
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras draws a batch for it under a strategy; but a functional model is built already."""
+
+    def _on_all_replicas(self, step: Callable[[Any], None]) -> Callable[[Any], dict[str, Any]]:
+        """A function from an iterator of batches to the metrics, after `steps_per_execution` steps.
+
+        Keras' own averages the metrics of the replicas, however many targets each of them has.
+        """
+        strategy = self.distribute_strategy
+        if self.jit_compile:
+            step = tf.function(step, jit_compile=True)
+        step = tf.autograph.experimental.do_not_convert(step)
+
+        def advance(iterator):
+            count = self.steps_per_execution
+            for _ in range(count) if count == 1 else tf.range(count):
+                strategy.run(step, args=(next(iterator),))
+
+        compiled = advance if self.run_eagerly else tf.function(advance, reduce_retracing=True)
+
+        def execute(iterator):
+            # What `train_on_batch` passes is no iterator of TensorFlow's.
+            is_traced = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
+            (compiled if is_traced else advance)(iterator)
+            # Read outside of the replicas: sums over all of them.
+            return self.get_metrics_result()
+
+        return execute
+
+    def train_step(self, data: Any) -> None:
+        """One optimizer step on a replica's share of `(features, labels, weights)`."""
+        features, labels, weights = _parts(data)
         targets = self._global_targets(weights)
         with tf.GradientTape() as tape:
             outputs = self(features, training=True)
@@ -81,13 +126,13 @@ class Model(keras.Model):
         variables = [weight.value for weight in self.trainable_weights]
         gradients = self._clipped(tape.gradient(scaled, variables))
         self.optimizer.apply(gradients, self.trainable_weights)
-        return self._update(labels, outputs, weights, losses)
+        self._update(labels, outputs, weights, losses)
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Loss and metrics on `(features, labels, weights)`."""
-        features, labels, weights = data
+    def test_step(self, data: Any) -> None:
+        """Loss and metrics on a replica's share of `(features, labels, weights)`."""
+        features, labels, weights = _parts(data)
         outputs = self(features, training=False)
-        return self._update(labels, outputs, weights, self._target_losses(labels, outputs))
+        self._update(labels, outputs, weights, self._target_losses(labels, outputs))
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
         return {
@@ -128,7 +173,7 @@ class Model(keras.Model):
         # The optimizer sums up over replicas once more.
         return [gradient / replicas for gradient in gradients] if replicas > 1 else gradients
 
-    def _update(self, labels, outputs, weights, losses) -> dict[str, Any]:
+    def _update(self, labels, outputs, weights, losses) -> None:
         """Add this batch to the running means."""
         for objective in self.objectives:
             name = objective.name
@@ -137,7 +182,16 @@ class Model(keras.Model):
                 values[kind] = metric(labels[name], outputs[name])
             for kind, value in values.items():
                 self._means[f"{name}_{kind}"].update_state(value, weights[name])
-        return {name: mean.result() for name, mean in self._means.items()}
+
+
+def _parts(data: Any) -> tuple[Any, Any, Any]:
+    """The three dicts of a batch."""
+    if not isinstance(data, tuple) or len(data) != 3 or None in data:
+        raise ValueError(
+            "A batch is (features, labels, weights), three dicts as features.py describes them; "
+            f"received {tf.nest.map_structure(type, data)}."
+        )
+    return data
 
 
 class TotalLoss(keras.metrics.Metric):

@@ -1,6 +1,7 @@
 """Heads and losses for text.
 
-Shape letters: B rows, T tokens in a row, P mask slots in a row, H hidden width, V vocabulary, C classes.
+Shape letters: B rows, T tokens in a row, P mask slots in a row, H hidden width, V vocabulary,
+C classes.
 """
 
 import keras
@@ -27,7 +28,7 @@ def masked_lm(
     Only these positions are projected onto the vocabulary, by the transposed token embedding.
 
     Args:
-        encoder: With `sequence_output` (B, T, H) and a layer `token_embedding` that has `embeddings`.
+        encoder: With `sequence_output` (B, T, H) and a layer `token_embedding` with `embeddings`.
         weight: Factor of the loss.
         product_dtype: Of the operands of the head's matrix products; see `models.encoder`.
 
@@ -103,7 +104,7 @@ def cross_entropy(labels, logits):
 
 
 def is_correct(labels, logits):
-    """int32 (...) labels, (..., C) logits -> float32 (...), 1 where the largest logit is the label's."""
+    """int32 (...) labels, (..., C) logits -> float32 (...): 1 where the label's is largest."""
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
 
 

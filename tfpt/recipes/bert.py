@@ -5,6 +5,8 @@ tfpt store 'texts/*.txt' --vocabulary vocab.txt --out stores/train
 tfpt pretrain bert --set data.store=stores/train --out runs/bert
 """
 
+from __future__ import annotations  # an annotation would load TensorFlow
+
 from dataclasses import dataclass, field
 
 import tfpt.config
@@ -38,8 +40,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.data.sequence_length > self.model.max_sequence_length:
             raise ValueError(
-                f"`data.sequence_length` is {self.data.sequence_length}, but the model has positions "
-                f"for {self.model.max_sequence_length} tokens; raise model.max_sequence_length."
+                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
+                f"positions for {self.model.max_sequence_length} tokens; raise "
+                "model.max_sequence_length."
             )
 
 

@@ -3,6 +3,8 @@
 tfpt finetune classify --from runs/bert --set data.name=reviews --out runs/reviews
 """
 
+from __future__ import annotations  # an annotation would load TensorFlow
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,0 +1,148 @@
+"""Writing a trained model as a SavedModel that takes plain strings."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import tensorflow as tf
+
+from tfpt import checkpoints, config
+from tfpt.export.classifier import Classifier
+from tfpt.pipelines.tokenizer import Tokenizer
+
+
+def saved_model(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    path: str | Path,
+    *,
+    labels: Sequence[str],
+    sequence_length: int = 128,
+    num_texts: int = 1,
+) -> Path:
+    """Write a classifier as the next version below `path`, as TF Serving expects it.
+
+    Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives
+    `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). Tokenizer, vocabulary
+    and labels are inside; reading it needs TensorFlow and tensorflow-text. The version appears when
+    it is whole.
+
+    Args:
+        model: From `objectives.model`, with the output `classification`.
+        tokenizer: The one the model was trained with.
+        path: The folder of the model's versions, such as models/sst2.
+        labels: The name of each class, by its id.
+        sequence_length: Most tokens in a row; longer texts are cut.
+        num_texts: 1, or 2 for a classifier of pairs.
+
+    Returns:
+        The folder that was written, such as models/sst2/1.
+
+    Raises:
+        ValueError: Labels, vocabulary or number of texts do not fit the model.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    _check(model, tokenizer, labels, num_texts)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".tmp-{os.getpid()}"
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            assets = Path(name)
+            (assets / "vocab.txt").write_text(_lines(tokenizer.vocabulary), encoding="utf-8")
+            (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
+            module = Classifier(
+                model,
+                tokenizer,
+                labels,
+                sequence_length=sequence_length,
+                num_texts=num_texts,
+                assets=assets,
+            )
+            _save(module, partial)
+        version = folder / str(_next_version(folder))
+        partial.rename(version)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return version
+
+
+def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Path:
+    """Write the best weights of a fine-tuning run as a SavedModel, computing in float32.
+
+    Args:
+        recipe: The module that the run's configuration names.
+        run_path: The run folder.
+        path: The folder of the model's versions.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        FileNotFoundError: There is no run, or it has no checkpoint.
+        ValueError: The run is no classifier.
+    """
+    run = checkpoints.open_run(run_path)
+    if not run.label_names:
+        raise ValueError(
+            f"{run_path} is a pre-training run and has no classes to serve. Fine-tune it first: "
+            f"`tfpt finetune classify --from {run_path} ...`."
+        )
+    settings = config.from_dict(recipe.config(), run.settings)
+    settings = config.from_dict(settings, {"training": {"product_dtype": "float32"}})
+    model = checkpoints.load(
+        run_path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
+    )
+    return saved_model(
+        model,
+        run.tokenizer,
+        path,
+        labels=run.label_names,
+        sequence_length=settings.data.sequence_length,
+        num_texts=len(settings.data.text),
+    )
+
+
+def _check(model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], num_texts: int) -> None:
+    if num_texts not in (1, 2):
+        raise ValueError(f"`num_texts` must be 1, or 2 for pairs; received {num_texts}.")
+    outputs = model.output if isinstance(model.output, dict) else {}
+    if "classification" not in outputs:
+        raise ValueError(
+            "Only classifiers can be exported: the model has no output `classification`, its "
+            f"outputs are {sorted(outputs)}."
+        )
+    num_classes = outputs["classification"].shape[-1]
+    if num_classes != len(labels):
+        raise ValueError(
+            f"The model tells {num_classes} classes apart; received {len(labels)} labels: {labels}."
+        )
+    table = model.get_layer("token_embedding").embeddings
+    if table.shape[0] != tokenizer.vocabulary_size:
+        raise ValueError(
+            f"The model has embeddings for {table.shape[0]} tokens, the tokenizer "
+            f"{tokenizer.vocabulary_size} entries; pass the tokenizer the model was trained with."
+        )
+
+
+def _save(module: Classifier, folder: Path) -> None:
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    signatures = {"serving_default": module.classify}
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+    except tf.errors.OpError as error:
+        raise OSError(f"{folder.parent} could not be written: {error.message}") from error
+
+
+def _next_version(folder: Path) -> int:
+    versions = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
+    return max(versions, default=0) + 1
+
+
+def _lines(entries: Sequence[str]) -> str:
+    return "".join(f"{entry}\n" for entry in entries)

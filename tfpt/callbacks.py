@@ -1,0 +1,112 @@
+"""Callbacks of a run: its end, its records, its checkpoints, what the console shows."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import keras
+
+from tfpt.checkpoints import Run
+
+
+def history(run: Run) -> list[dict[str, float]]:
+    """What each epoch of a run measured, in order."""
+    path = run.path / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # A run killed between the record and the checkpoint of an epoch goes through that epoch again.
+    epochs = {record["epoch"]: record for record in map(json.loads, lines)}
+    return [epochs[number] for number in sorted(epochs)]
+
+
+def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
+    """The place of the best record; the first of equals."""
+    values = [record[monitor] for record in records]
+    return values.index(max(values) if monitor.endswith("accuracy") else min(values))
+
+
+class EndAt(keras.callbacks.Callback):
+    """Ends training at a step, also within an epoch."""
+
+    def __init__(self, total_steps: int):
+        super().__init__()
+        self.total_steps = total_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
+            self.model.stop_training = True
+
+
+class StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Raises before a checkpoint of broken weights is written."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The running mean of the epoch: once not finite, it stays so.
+        if logs and not math.isfinite(logs["loss"]):
+            step = int(self.model.optimizer.iterations.numpy())
+            raise FloatingPointError(
+                f"The loss is {logs['loss']} at step {step}. The last checkpoint is from before. "
+                "Train anew with a lower learning rate or a longer warm-up, in a new run folder."
+            )
+
+
+class KeepRecords(keras.callbacks.Callback):
+    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping."""
+
+    def __init__(self, run: Run, monitor: str | None, patience: int | None):
+        super().__init__()
+        self.run, self.monitor, self.patience = run, monitor, patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations.numpy())
+        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+        with open(self.run.path / "history.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        records = history(self.run)
+        if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
+            self.run.save_best(self.model)
+        self.run.save(self.model)
+        if was_stopped(records, self.monitor, self.patience):
+            self.model.stop_training = True
+
+
+def was_stopped(
+    records: Sequence[dict[str, float]], monitor: str | None, patience: int | None
+) -> bool:
+    """Whether early stopping ends, or ended, a run with these records."""
+    if not records or monitor is None or patience is None:
+        return False
+    return len(records) - 1 - best_epoch(records, monitor) >= patience
+
+
+class Report(keras.callbacks.Callback):
+    """Tells a progress bar of each step, and the console of each validation.
+
+    Args:
+        move: `(completed, detail, total)`; see `console.progress`.
+        show: Takes the line of a validation.
+        batch_size: Rows in a step.
+    """
+
+    def __init__(self, move: Callable[..., None], show: Callable[[str], None], batch_size: int):
+        super().__init__()
+        self.move, self.show, self.batch_size = move, show, batch_size
+
+    def on_train_begin(self, logs=None):
+        self.first = self.done = int(self.model.optimizer.iterations.numpy())
+        self.began = time.monotonic()
+        self.move(self.done, total=self.model.total_steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        speed = (self.done - self.first) * self.batch_size / (time.monotonic() - self.began)
+        self.move(self.done, f"loss {logs['loss']:.3f}, {speed:,.0f} rows/s")
+
+    def on_epoch_end(self, epoch, logs=None):
+        parts = [
+            f"{name.removeprefix('val_').replace('_', ' ')} {value:.4f}"
+            for name, value in (logs or {}).items()
+            if name.startswith("val_")
+        ]
+        if parts:
+            self.show(f"  step {self.done:,}: validation {', '.join(parts)}")

@@ -1,0 +1,182 @@
+"""How good a model is: metrics and reports.
+
+Shape letters: N rows of a data set, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpt import checkpoints, config, features
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationReport:
+    """What a classifier got right, on the whole and for each class.
+
+    A share whose denominator is 0 (the precision of a class that is never predicted) is 0.
+    """
+
+    label_names: tuple[str, ...]
+    confusion: np.ndarray  # int64 (C, C): rows are true classes, columns predicted ones
+    loss: float  # mean cross-entropy, in nats
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that were classified."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows classified right."""
+        return float(np.trace(self.confusion) / self.num_rows)
+
+    @property
+    def majority_accuracy(self) -> float:
+        """What always answering the most frequent class would get right."""
+        return float(self.confusion.sum(axis=1).max() / self.num_rows)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """float64 (C,): of the rows classified as a class, the share that belongs to it."""
+        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    @property
+    def recall(self) -> np.ndarray:
+        """float64 (C,): of the rows of a class, the share classified as it."""
+        return _share(np.diag(self.confusion), self.confusion.sum(axis=1))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """float64 (C,): the harmonic mean of precision and recall."""
+        total = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        return _share(2 * np.diag(self.confusion), total)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        columns = zip(
+            self.label_names,
+            self.precision,
+            self.recall,
+            self.f1,
+            self.confusion.sum(axis=1),
+            strict=True,
+        )
+        return {
+            "num_rows": self.num_rows,
+            "accuracy": self.accuracy,
+            "majority_accuracy": self.majority_accuracy,
+            "loss": self.loss,
+            "macro_precision": float(self.precision.mean()),
+            "macro_recall": float(self.recall.mean()),
+            "macro_f1": float(self.f1.mean()),
+            "classes": {
+                name: {
+                    "precision": float(precision),
+                    "recall": float(recall),
+                    "f1": float(f1),
+                    "num_rows": int(count),
+                }
+                for name, precision, recall, f1, count in columns
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate_classification(
+    model: keras.Model, dataset: tf.data.Dataset, label_names: Sequence[str]
+) -> ClassificationReport:
+    """Classify a data set and count.
+
+    Args:
+        model: With the output `classification`.
+        dataset: Finite; rows of weight 0 do not count.
+        label_names: The name of each class, by its id.
+
+    Raises:
+        ValueError: The data set holds no row.
+    """
+    labels, logits = predictions(model, dataset)
+    if not len(labels):
+        raise ValueError("The data set to evaluate on holds no row.")
+    return classification_report(labels, logits, label_names)
+
+
+def classification_report(
+    labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]
+) -> ClassificationReport:
+    """Count what logits, float (N, C), got right of labels, int (N,)."""
+    confusion = tf.math.confusion_matrix(
+        labels, logits.argmax(axis=1), num_classes=len(label_names), dtype=tf.int64
+    )
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return ClassificationReport(
+        label_names=tuple(label_names),
+        confusion=confusion.numpy(),
+        loss=float(tf.reduce_mean(losses)),
+    )
+
+
+def predictions(model: keras.Model, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The labels, int32 (N,), and the logits, float32 (N, C), of the rows that count, in order."""
+    classify = tf.function(
+        lambda inputs: model(inputs, training=False)[features.CLASSIFICATION], reduce_retracing=True
+    )
+    labels, logits = [], []
+    for inputs, label, weight in dataset:
+        counts = weight[features.CLASSIFICATION].numpy() > 0
+        labels.append(label[features.CLASSIFICATION].numpy()[counts])
+        logits.append(classify(inputs).numpy()[counts])
+    if not labels:
+        return np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
+    return np.concatenate(labels), np.concatenate(logits)
+
+
+def evaluate_run(recipe: ModuleType, path: str) -> ClassificationReport | dict[str, float]:
+    """Evaluate the best weights of a run and write `evaluation.json` into its folder.
+
+    A classifier is evaluated on its test rows or, where there are none, on its validation rows;
+    a pre-trained model on its validation store.
+
+    Args:
+        recipe: The module that the run's configuration names.
+        path: The run folder.
+
+    Returns:
+        A report for a classifier, the losses and accuracies by name for a pre-trained model.
+
+    Raises:
+        FileNotFoundError: There is no run, or it has no checkpoint.
+        ValueError: The run has nothing to be evaluated on.
+    """
+    run = checkpoints.open_run(path)
+    settings = config.from_dict(recipe.config(), run.settings)
+    if not run.label_names:
+        data = recipe.dataset(settings)
+        if data.validation is None:
+            raise ValueError(
+                f"The run {path} has no validation store (data.validation_store) to evaluate on."
+            )
+        model = checkpoints.load(path, build=lambda run: recipe.model(settings, run.tokenizer))
+        model.compile(jit_compile=False)
+        measured = model.evaluate(data.validation, verbose=0, return_dict=True)
+        record = {name: float(value) for name, value in measured.items()}
+        run.write_record("evaluation.json", {"split": "validation", **record})
+        return record
+    data = recipe.dataset(settings, run.tokenizer)
+    split = "validation" if data.test is None else "test"
+    model = checkpoints.load(
+        path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
+    )
+    report = evaluate_classification(model, getattr(data, split), run.label_names)
+    run.write_record("evaluation.json", {"split": split, **report.to_dict()})
+    return report
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
