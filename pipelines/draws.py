@@ -53,22 +53,3 @@ def integers(high_bits, low_bits, limit):
     """
     high = tf.cast(tf.bitwise.right_shift(high_bits, tf.constant(1, tf.uint32)), tf.int64)
     return tf.math.floormod(high * 2**32 + tf.cast(low_bits, tf.int64), limit)
-
-
-def shuffled(index, epoch, *, seed: int, size):
-    """The places that epochs, each in an order of its own, visit at `index`.
-
-    Args:
-        index: int64 (B,), in [0, size).
-        epoch: int64 (B,).
-        seed: Any int.
-        size: int64 scalar, how many places there are.
-
-    Returns:
-        int64 (B,): for a fixed epoch, a permutation of the index.
-    """
-    # The raw operation: its wrapper in `tf.random.experimental` pads a seed per row the wrong way.
-    seeds = tf.stack([tf.zeros_like(index) + seed, epoch, tf.zeros_like(index)], axis=1)  # (B, 3)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=index, seed=seeds, max_index=tf.cast(size, tf.int64) - 1, rounds=4
-    )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.pipelines import draws, masking, pairing
+from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.store import Store, open_store, tensor_over
 from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
 
@@ -74,7 +75,7 @@ def mlm_nsp(
     def draw(batch):
         first_row = batch * batch_size
         row = first_row + tf.range(batch_size, dtype=tf.int64)
-        place = draws.shuffled(row % num_starts, row // num_starts, seed=seed, size=num_starts)
+        place = shuffled_rows(row % num_starts, row // num_starts, seed=seed, size=num_starts)
         first_sentence = tf.gather(starts, place)
         bits = draws.row_bits([seed, 1], first_row, batch_size, pairing.NUM_BITS + mask_bits)
         pair_bits, other_bits = tf.split(bits, [pairing.NUM_BITS, mask_bits], axis=1)

@@ -64,26 +64,3 @@ def test_integers_stay_below_their_limit_and_reach_all_of_it(limit):
 def test_bits_per_row_must_fill_whole_counters():
     with pytest.raises(ValueError, match="multiple of 4"):
         draws.row_bits(SEED, 0, 2, 6)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
-def test_each_epoch_visits_every_place_once_in_an_order_of_its_own(size):
-    orders = []
-    for epoch in range(3):
-        index = tf.range(size, dtype=tf.int64)
-        places = draws.shuffled(
-            index, tf.fill([size], tf.constant(epoch, tf.int64)), seed=5, size=size
-        )
-        assert sorted(places.numpy()) == list(range(size))
-        orders.append(tuple(places.numpy()))
-    if size >= 10:
-        assert len(set(orders)) == 3
-
-
-def test_a_batch_may_cross_epochs():
-    index = tf.constant([8, 9, 0, 1], tf.int64)
-    epoch = tf.constant([0, 0, 1, 1], tf.int64)
-    got = draws.shuffled(index, epoch, seed=5, size=10).numpy()
-    for i in range(4):
-        alone = draws.shuffled(index[i : i + 1], epoch[i : i + 1], seed=5, size=10).numpy()
-        assert got[i] == alone[0]
