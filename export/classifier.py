@@ -42,7 +42,7 @@ class Classifier(tf.Module):
         self._tokenizer = _Untracked(tokenizer)
         self._sequence_length = sequence_length
         # A module tracks variables, not Keras models: the folder then needs no Keras to be read.
-        self.weights = [weight.value for weight in model.weights if "seed" not in weight.path]
+        self.weights = [weight.value for weight in model.weights]
         self.label_names = tf.constant(list(label_names))
         self.vocabulary = tf.saved_model.Asset(str(assets / "vocab.txt"))
         self.labels = tf.saved_model.Asset(str(assets / "labels.txt"))

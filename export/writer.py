@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfpt import checkpoints, config
 from tfpt.export.classifier import Classifier
+from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.tokenizer import Tokenizer
 
 
@@ -43,11 +44,13 @@ def saved_model(
         The folder that was written, such as models/sst2/1.
 
     Raises:
-        ValueError: Labels, vocabulary or number of texts do not fit the model.
+        ValueError: Labels, vocabulary, length or number of texts do not fit the model.
         OSError: The disk is full, or the folder cannot be written.
     """
-    _check(model, tokenizer, labels, num_texts)
+    check_sequence_length(sequence_length, num_texts)
+    _check(model, tokenizer, labels, sequence_length)
     folder = Path(path)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".tmp-{os.getpid()}"
     try:
@@ -68,6 +71,8 @@ def saved_model(
         partial.rename(version)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new:
+            folder.rmdir()
         raise
     return version
 
@@ -108,9 +113,9 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
     )
 
 
-def _check(model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], num_texts: int) -> None:
-    if num_texts not in (1, 2):
-        raise ValueError(f"`num_texts` must be 1, or 2 for pairs; received {num_texts}.")
+def _check(
+    model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int
+) -> None:
     outputs = model.output if isinstance(model.output, dict) else {}
     if "classification" not in outputs:
         raise ValueError(
@@ -128,6 +133,12 @@ def _check(model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], num_
             f"The model has embeddings for {table.shape[0]} tokens, the tokenizer "
             f"{tokenizer.vocabulary_size} entries; pass the tokenizer the model was trained with."
         )
+    positions = model.get_layer("position_embedding").weights[0].shape[0]
+    if sequence_length > positions:
+        raise ValueError(
+            f"`sequence_length` is {sequence_length}, but the model has positions for {positions} "
+            "tokens."
+        )
 
 
 def _save(module: Classifier, folder: Path) -> None:
@@ -136,7 +147,8 @@ def _save(module: Classifier, folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     except tf.errors.OpError as error:
-        raise OSError(f"{folder.parent} could not be written: {error.message}") from error
+        reason = checkpoints.reason_of(error)
+        raise OSError(f"{folder.parent} could not be written: {reason}") from error
 
 
 def _next_version(folder: Path) -> int:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfpt.checkpoints import Run
+from tfpt.checkpoints import Run, write_text
+
+HISTORY = "history.jsonl"
 
 
 def history(run: Run) -> list[dict[str, float]]:
     """What each epoch of a run measured, in order."""
-    path = run.path / "history.jsonl"
+    path = run.path / HISTORY
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    # A run killed between the record and the checkpoint of an epoch goes through that epoch again.
-    epochs = {record["epoch"]: record for record in map(json.loads, lines)}
-    return [epochs[number] for number in sorted(epochs)]
+    return [json.loads(line) for line in lines]
 
 
 def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
@@ -42,10 +42,19 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         # The running mean of the epoch: once not finite, it stays so.
-        if logs and not math.isfinite(logs["loss"]):
+        self._check("The loss is", (logs or {}).get("loss", 0.0))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check("The loss of the validation is", (logs or {}).get("val_loss", 0.0))
+        # The gradient of the last step may have been broken while its loss was not.
+        for weight in self.model.trainable_weights:
+            self._check(f"The sum of {weight.path} is", float(keras.ops.sum(weight)))
+
+    def _check(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
             step = int(self.model.optimizer.iterations.numpy())
             raise FloatingPointError(
-                f"The loss is {logs['loss']} at step {step}. The last checkpoint is from before. "
+                f"{what} {value} at step {step}. The last checkpoint is from before. "
                 "Train anew with a lower learning rate or a longer warm-up, in a new run folder."
             )
 
@@ -60,9 +69,10 @@ class KeepRecords(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations.numpy())
         record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
-        with open(self.run.path / "history.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        records = history(self.run)
+        # A run killed between the record and the checkpoint of an epoch goes through it again.
+        records = [earlier for earlier in history(self.run) if earlier["step"] < step]
+        records.append(record)
+        write_text(self.run.path / HISTORY, "".join(json.dumps(r) + "\n" for r in records))
         if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
             self.run.save_best(self.model)
         self.run.save(self.model)

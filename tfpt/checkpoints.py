@@ -4,7 +4,7 @@ config.json         the recipe's module and its configuration
 vocab.txt           the vocabulary, with vocab.settings.json
 labels.json         the label names, where the run has classes
 checkpoints/        weights, optimizer and random states of the last epochs, by step
-best/               the weights of the best epoch by validation, and best.json
+best/               the weights of the best epoch by validation
 history.jsonl       what each epoch measured
 logs/               TensorBoard
 """
@@ -36,8 +36,9 @@ class Run:
         label_names: The classes, in the order of their ids.
 
     Raises:
-        FileExistsError: The folder holds something that is no run.
+        FileExistsError: The folder holds something that is no run, or is a file.
         ValueError: It holds a run with another configuration, vocabulary or labels.
+        OSError: The folder cannot be written.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Run:
         self.label_names = tuple(label_names)
         if (self.path / "config.json").exists():
             self._check_same(open_run(self.path))
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
             raise FileExistsError(
                 f"{self.path} exists and holds no run (no config.json). Nothing is overwritten: "
                 "name another folder, or remove it."
@@ -72,9 +73,9 @@ class Run:
             partial.mkdir()
             self.tokenizer.save(partial)
             if self.label_names:
-                _write_json(partial / "labels.json", list(self.label_names))
+                write_text(partial / "labels.json", _json(list(self.label_names)))
             description = {"tfpt": __version__, "recipe": self.recipe, "config": self.settings}
-            _write_json(partial / "config.json", description)
+            write_text(partial / "config.json", _json(description))
             if self.path.exists():
                 self.path.rmdir()
             partial.rename(self.path)
@@ -109,35 +110,40 @@ class Run:
         return tf.train.latest_checkpoint(str(self.path / "best"))
 
     def restore(self, model: keras.Model) -> int:
-        """Bring a compiled model to the newest checkpoint; returns the steps done, 0 for none."""
+        """Bring a compiled model to the newest checkpoint, to go on with the run.
+
+        Returns:
+            The steps done, 0 where there is no checkpoint yet.
+
+        Raises:
+            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
+        """
+        for folder in ("checkpoints", "best"):
+            _sweep(self.path / folder)
         path = self.checkpoint_path()
         if path is None:
             return 0
-        _restore(tf.train.Checkpoint(**_training_state(model)), path)
+        _restore(_training_state(model), path)
         return int(model.optimizer.iterations.numpy())
 
     def save(self, model: keras.Model) -> None:
-        """Write a checkpoint of a compiled model, under the number of its step."""
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**_training_state(model)),
-            str(self.path / "checkpoints"),
-            max_to_keep=_KEPT,
-        )
-        manager.save(checkpoint_number=int(model.optimizer.iterations.numpy()))
+        """Write a checkpoint of a compiled model, under the number of its step.
+
+        Raises:
+            OSError: It could not be written, as on a full disk; the ones before are as they were.
+        """
+        _save(_training_state(model), self.path / "checkpoints", _step(model), num_kept=_KEPT)
 
     def save_best(self, model: keras.Model) -> None:
-        """Write the weights of what is the best epoch so far."""
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=weights(model)), str(self.path / "best"), max_to_keep=1
-        )
-        manager.save(checkpoint_number=int(model.optimizer.iterations.numpy()))
+        """Write the weights of what is the best epoch so far; raises as `save` does."""
+        _save({"model": weights(model)}, self.path / "best", _step(model), num_kept=1)
 
     def restore_best(self, model: keras.Model) -> None:
         """Bring a model to the weights of the best epoch, or of the newest where none was kept.
 
         Raises:
             FileNotFoundError: The run has no checkpoint yet.
-            ValueError: The checkpoint does not fit the model.
+            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
         """
         path = self.best_path() or self.checkpoint_path()
         if path is None:
@@ -145,18 +151,16 @@ class Run:
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
-        _restore(tf.train.Checkpoint(model=weights(model)), path)
+        _restore({"model": weights(model)}, path)
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where there is none."""
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return _read_json(path) if path.exists() else {}
 
     def write_record(self, name: str, record: dict[str, Any]) -> None:
-        """Write a JSON file of the run, atomically."""
-        partial = self.path / f".{name}.tmp-{os.getpid()}"
-        _write_json(partial, record)
-        partial.replace(self.path / name)
+        """Write a JSON file of the run, as a whole or not at all."""
+        write_text(self.path / name, _json(record))
 
 
 def open_run(path: str | Path) -> Run:
@@ -172,16 +176,17 @@ def open_run(path: str | Path) -> Run:
             f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt "
             "finetune` write one."
         )
-    try:
-        description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        labels = folder / "labels.json"
-        label_names = json.loads(labels.read_text(encoding="utf-8")) if labels.exists() else []
-        recipe, settings = description["recipe"], description["config"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{folder / 'config.json'} is damaged ({error}).") from error
+    description = _read_json(folder / "config.json")
+    fields = (("recipe", str), ("config", dict))
+    if not isinstance(description, dict) or not all(
+        isinstance(description.get(name), kind) for name, kind in fields
+    ):
+        raise ValueError(f"{folder / 'config.json'} is damaged: no recipe or no config in it.")
+    labels = folder / "labels.json"
     run = object.__new__(Run)
     run.path, run.tokenizer = folder, load_tokenizer(folder)
-    run.recipe, run.settings, run.label_names = recipe, settings, tuple(label_names)
+    run.recipe, run.settings = description["recipe"], description["config"]
+    run.label_names = tuple(_read_json(labels)) if labels.exists() else ()
     return run
 
 
@@ -203,35 +208,116 @@ def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Mode
 
 
 def weights(model: keras.Model) -> dict[str, tf.Variable]:
-    """The trainable weights of a model by their path, such as `layer_0/intermediate/kernel`."""
-    named = {weight.path: weight.value for weight in model.weights if "seed" not in weight.path}
-    if len(named) < sum("seed" not in weight.path for weight in model.weights):
+    """The weights of a model by their path, such as `layer_0/intermediate/kernel`."""
+    named = {weight.path: weight.value for weight in model.weights}
+    if len(named) < len(model.weights):
         raise ValueError("Two weights of the model share a path; give its layers different names.")
     return named
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk does not tell which file it was
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def reason_of(error: Exception) -> str:
+    """`File too large` of `{{node SaveV2}} /runs/bert/part-0; File too large [Op:SaveV2]`."""
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return message.rpartition("}} ")[2].rpartition("; ")[2].partition(" [Op:")[0]
+
+
 def _training_state(model: keras.Model) -> dict[str, Any]:
     """Everything that the next step depends on, besides the batch."""
+    named = weights(model)
     # The names of seed generators and optimizers count up over a process; their order does not.
-    seeds = [weight.value for weight in model.weights if "seed" in weight.path]
+    # `variables` are the weights and the states of the seed generators.
+    seeds = [variable.value for variable in model.variables if variable.path not in named]
     optimizer = [variable.value for variable in model.optimizer.variables]
     return {
-        "model": weights(model),
+        "model": named,
         "seeds": {str(number): value for number, value in enumerate(seeds)},
         "optimizer": {str(number): value for number, value in enumerate(optimizer)},
     }
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+def _step(model: keras.Model) -> int:
+    return int(model.optimizer.iterations.numpy())
+
+
+def _save(state: dict[str, dict[str, Any]], folder: Path, step: int, *, num_kept: int) -> None:
     try:
-        status = checkpoint.read(path)
-        status.assert_existing_objects_matched()
-        status.expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(**state), str(folder), max_to_keep=num_kept
+        )
+        manager.save(checkpoint_number=step)
+    except BaseException as error:
+        _sweep(folder)
+        if isinstance(error, tf.errors.OpError):
+            raise OSError(
+                f"No checkpoint could be written to {folder}: {reason_of(error)}"
+            ) from error
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a save that was cut off left behind."""
+    for path in folder.glob("ckpt-*_temp"):
+        shutil.rmtree(path, ignore_errors=True)
+    partial = list(folder.glob("checkpoint.tmp*"))
+    listed = tf.train.get_checkpoint_state(str(folder))
+    # Without a list, as in a folder that someone put together, nothing tells what is whole.
+    if listed is not None:
+        whole = {Path(path).name for path in listed.all_model_checkpoint_paths}
+        partial += [path for path in folder.glob("ckpt-*.*") if path.stem not in whole]
+    for path in partial:
+        path.unlink(missing_ok=True)
+
+
+def _restore(state: dict[str, dict[str, Any]], path: str) -> None:
+    """Read a checkpoint into variables, none of them where one does not fit."""
+    try:
+        there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        wrong = []
+        for group, variables in state.items():
+            for name, variable in variables.items():
+                shape = there.get(f"{group}/{_escaped(name)}/.ATTRIBUTES/VARIABLE_VALUE")
+                if shape is None:
+                    wrong.append(f"{group} {name} is not in it")
+                elif shape != variable.shape.as_list():
+                    wrong.append(f"{group} {name} is {shape} in it, {variable.shape} in the model")
+        if not wrong:
+            checkpoint = tf.train.Checkpoint(**state)
+            checkpoint.read(path).assert_existing_objects_matched().expect_partial()
+    # The reader of checkpoints has Python's errors for some of TensorFlow's.
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:
+        raise ValueError(f"The checkpoint {path} is damaged: {reason_of(error)}") from error
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(
-            f"The checkpoint {path} does not fit the model: {str(error).splitlines()[0]}"
-        ) from error
+            f"The checkpoint {path} does not fit the model: {'; '.join(wrong[:3])}{more}. Build "
+            "the model with the configuration of its run."
+        )
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _escaped(name: str) -> str:
+    """The name as TensorFlow writes it into a checkpoint."""
+    return name.replace(".", "..").replace("/", ".S")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

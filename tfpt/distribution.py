@@ -65,33 +65,46 @@ def distribute(
 
         def divide(*batch):
             return tf.nest.map_structure(
-                lambda rows: _divided(rows, replicas)[first : first + local], batch
+                lambda rows: tf.reshape(
+                    rows, [replicas, rows.shape[0] // replicas, *rows.shape[1:]]
+                )[first : first + local],
+                batch,
             )
 
         # Built per pipeline: to shard a finished dataset, tf.data would copy a mapped token store.
         dataset = batches(first_batch)
+        for spec in tf.nest.flatten(dataset.element_spec):
+            rows_per_device(strategy, spec.shape[0])
         options = dataset.options()
         return dataset.map(divide, num_parallel_calls=2).unbatch().with_options(options)
 
     return strategy.distribute_datasets_from_function(shares)
 
 
-def _divided(rows, replicas: int):
-    size = rows.shape[0]
-    if size is None or size % replicas:
+def rows_per_device(strategy: tf.distribute.Strategy, batch_size: int | None) -> int:
+    """Each device's share of a batch.
+
+    Raises:
+        ValueError: The batch cannot be divided evenly, or its size is not known beforehand (None).
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size is None or batch_size % replicas:
+        size = "unknown many" if batch_size is None else batch_size
         raise ValueError(
             f"A batch of {size} rows cannot be divided evenly among {replicas} devices; choose a "
-            f"batch size that is a multiple of {replicas}."
+            f"batch size that is a multiple of {replicas}, the same for every batch."
         )
-    return tf.reshape(rows, [replicas, size // replicas, *rows.shape[1:]])
+    return batch_size // replicas
 
 
 def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:
     """One line for the console: the strategy, its devices and each device's share of a batch."""
     replicas = strategy.num_replicas_in_sync
-    kind = type(strategy).__name__.removesuffix("Strategy").removesuffix("V2")
-    devices = f"{replicas} device{'s' if replicas > 1 else ''}"
-    return f"{kind}, {devices}, {batch_size // replicas} of {batch_size} rows each"
+    if replicas == 1:
+        return f"One device, batches of {batch_size} rows"
+    kind = type(strategy).__name__.removesuffix("V2").removesuffix("Strategy")
+    rows = rows_per_device(strategy, batch_size)
+    return f"{kind}, {replicas} devices, {rows} of {batch_size} rows each"
 
 
 def _names_tpu() -> bool:
@@ -104,7 +117,7 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, tf.errors.OpError) as error:
+    except (ValueError, OSError, tf.errors.OpError) as error:
         raise ValueError(
             f"No TPU answers under TPU_NAME={address!r} ({str(error).splitlines()[0]}). On a TPU "
             "VM set TPU_NAME=local, elsewhere its name; TensorFlow's TPU build ends at 2.20."

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfpt import checkpoints, config, features
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ClassificationReport:
     """What a classifier got right, on the whole and for each class.
 
@@ -152,7 +152,7 @@ def evaluate_run(recipe: ModuleType, path: str) -> ClassificationReport | dict[s
 
     Raises:
         FileNotFoundError: There is no run, or it has no checkpoint.
-        ValueError: The run has nothing to be evaluated on.
+        ValueError: The run has nothing to be evaluated on, or its data set has other labels now.
     """
     run = checkpoints.open_run(path)
     settings = config.from_dict(recipe.config(), run.settings)
@@ -169,6 +169,11 @@ def evaluate_run(recipe: ModuleType, path: str) -> ClassificationReport | dict[s
         run.write_record("evaluation.json", {"split": "validation", **record})
         return record
     data = recipe.dataset(settings, run.tokenizer)
+    if tuple(data.label_names) != run.label_names:
+        raise ValueError(
+            f"The run {path} was trained on the labels {run.label_names}; its data set has "
+            f"{tuple(data.label_names)} now."
+        )
     split = "validation" if data.test is None else "test"
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,23 @@ from tfpt import config, distribution, objectives, optimization, pipelines
 from tfpt.callbacks import EndAt, KeepRecords, StopOnNonFiniteLoss, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What each epoch is measured on, and how the best one is chosen."""
+
+    data: tf.data.Dataset  # finite
+    # The measure of the best epoch, such as "val_loss" (smaller is better) or "val_NAME_accuracy"
+    # (larger is better); None keeps no best weights.
+    monitor: str | None = None
+    patience: int | None = None  # epochs without improvement that end training; None: it never does
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.monitor is None:
+            raise ValueError(
+                f"`patience` needs a `monitor`; received patience={self.patience} alone."
+            )
 
 
 def compile(  # noqa: A001 - the name users know from Keras
@@ -57,9 +75,7 @@ def fit(
     run: Run,
     *,
     steps_per_epoch: int = 1_000,
-    validation_data: tf.data.Dataset | None = None,
-    monitor: str | None = None,
-    patience: int | None = None,
+    validation: Validation | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
 ) -> list[dict[str, float]]:
@@ -73,11 +89,7 @@ def fit(
         batches: Gives the infinite stream of batches from a batch number on.
         run: The run folder.
         steps_per_epoch: Steps between two checkpoints.
-        validation_data: Finite.
-        monitor: What the best epoch is chosen by, such as "val_loss" (smaller is better) or
-            "val_classification_accuracy" (names that end in accuracy: larger is better). None keeps
-            no best weights.
-        patience: Epochs without improvement after which training stops. None: it never does.
+        validation: What each epoch is measured on, and how the best one is chosen.
         callbacks: Keras callbacks besides those of the run folder.
         verbose: Of Keras `fit`.
 
@@ -85,11 +97,21 @@ def fit(
         What each epoch measured, those before a stop included.
 
     Raises:
+        ValueError: The model was not compiled by `compile`; nothing measures what the validation
+            monitors; batches cannot be divided evenly among the devices; the checkpoint does not
+            fit the model.
         FloatingPointError: The loss is not finite any more.
+        OSError: A checkpoint could not be written, as on a full disk; the one before is whole.
     """
+    if not model.total_steps:
+        raise ValueError("The model is not compiled: call `training.compile(model, ...)` first.")
+    monitor, patience = (validation.monitor, validation.patience) if validation else (None, None)
+    _check_monitor(model, monitor)
     done = run.restore(model)
-    if done < model.total_steps and not was_stopped(history(run), monitor, patience):
-        strategy = model.distribute_strategy or tf.distribute.get_strategy()
+    # What was measured after the checkpoint is measured again.
+    records = [record for record in history(run) if record["step"] <= done]
+    if done < model.total_steps and not was_stopped(records, monitor, patience):
+        strategy = model.distribute_strategy
         dataset = distribution.distribute(strategy, batches, done)
         own = [
             EndAt(model.total_steps),
@@ -104,12 +126,19 @@ def fit(
             initial_epoch=done // steps_per_epoch,
             epochs=math.ceil(model.total_steps / steps_per_epoch),
             steps_per_epoch=steps_per_epoch,
-            validation_data=validation_data,
+            validation_data=validation
+            and distribution.distribute(strategy, lambda _: validation.data, 0),
             callbacks=[*own, *callbacks],
             verbose=verbose,
             shuffle=False,
         )
     return history(run)
+
+
+def _check_monitor(model: objectives.Model, monitor: str | None) -> None:
+    names = [f"val_{metric.name}" for metric in model.metrics]
+    if monitor is not None and monitor not in names:
+        raise ValueError(f"`monitor` must be one of {', '.join(names)}; received {monitor!r}.")
 
 
 def pretrain(
@@ -134,10 +163,13 @@ def pretrain(
         ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
         FloatingPointError: The loss is not finite any more.
     """
+    numbers: config.Training = settings.training
+    strategy = distribution.strategy(numbers.strategy)
+    # Before a folder is made, which would then belong to settings that cannot run.
+    distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
     run = Run(out, tokenizer=data.tokenizer, recipe=recipe.__name__, settings=settings)
-    numbers: config.Training = settings.training
-    with distribution.strategy(numbers.strategy).scope():
+    with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, data.tokenizer)
         compile(
@@ -153,7 +185,7 @@ def pretrain(
         data.train_batches,
         run,
         steps_per_epoch=numbers.steps_per_epoch,
-        validation_data=data.validation,
+        validation=None if data.validation is None else Validation(data=data.validation),
         callbacks=callbacks,
         verbose=verbose,
     )
@@ -194,6 +226,9 @@ def finetune(
             "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
             "(--set data.vocabulary=vocab.txt)."
         )
+    numbers: config.FineTuning = settings.training
+    strategy = distribution.strategy(numbers.strategy)
+    distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
     run = Run(
         out,
@@ -202,9 +237,8 @@ def finetune(
         settings=settings,
         label_names=data.label_names,
     )
-    numbers: config.FineTuning = settings.training
     total_steps = numbers.epochs * data.steps_per_epoch
-    with distribution.strategy(numbers.strategy).scope():
+    with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, tokenizer, data.label_names)
         if source is not None:
@@ -222,9 +256,11 @@ def finetune(
         data.train_batches,
         run,
         steps_per_epoch=data.steps_per_epoch,
-        validation_data=data.validation,
-        monitor="val_classification_accuracy",
-        patience=numbers.patience,
+        validation=Validation(
+            data=data.validation,
+            monitor="val_classification_accuracy",
+            patience=numbers.patience,
+        ),
         callbacks=callbacks,
         verbose=verbose,
     )
@@ -233,11 +269,19 @@ def finetune(
 
 def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
     """The settings with the size of the encoder that is taken over."""
+    if "model" not in source.settings:
+        raise ValueError(
+            f"{source.path} does not tell the size of its model (`model` in config.json): its run "
+            "was begun without the settings of a recipe."
+        )
     taken = config.from_dict(settings, {"model": source.settings["model"]})
-    if settings.model not in (recipe.config().model, taken.model):
-        changed = config.changed_fields(config.to_dict(settings.model), config.to_dict(taken.model))
+    default, given, there = (
+        config.to_dict(model) for model in (recipe.config().model, settings.model, taken.model)
+    )
+    wrong = [name for name in config.changed_fields(default, given) if given[name] != there[name]]
+    if wrong:
         raise ValueError(
             f"The size of the model comes from {source.path}; it differs in "
-            f"{', '.join('model.' + name for name in changed)}. Leave these out."
+            f"{', '.join('model.' + name for name in wrong)}. Leave these out."
         )
     return taken

@@ -89,12 +89,13 @@ def random_bytes(shape, seed, number: int):
     `tf.nn.dropout` draws and compares a float for each element; a byte costs a third of that.
     """
     context = tf.distribute.get_replica_context()
-    replica = 0 if context is None else tf.cast(context.replica_id_in_sync_group, tf.int64)
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    # Both halves of a seed are below 2**32.
+    apart = tf.stack([tf.constant(number << 32, tf.int64), tf.cast(replica, tf.int64) * 2**32])
     size = tf.reduce_prod(shape)
     words = tf.random.stateless_uniform(
         [(size + 3) // 4],
-        # Both halves of a seed are below 2**32.
-        tf.cast(seed, tf.int64) + tf.stack([number << 32, replica * 2**32]),
+        tf.cast(seed, tf.int64) + apart,
         minval=None,
         maxval=None,
         dtype=tf.int32,

@@ -47,6 +47,8 @@ class Model(keras.Model):
     objectives: tuple[Objective, ...]
     clip_norm: float
     total_steps: int
+    train_function: Any
+    test_function: Any
 
     def carry(self, encoder: keras.Model, objectives: tuple[Objective, ...]) -> None:
         """Take the objectives along; called once by `objectives.model`."""
@@ -104,13 +106,14 @@ class Model(keras.Model):
                 strategy.run(step, args=(next(iterator),))
 
         compiled = advance if self.run_eagerly else tf.function(advance, reduce_retracing=True)
+        # Read outside of the replicas: sums over all of them.
+        read_metrics = tf.function(self.get_metrics_result)
 
         def execute(iterator):
             # What `train_on_batch` passes is no iterator of TensorFlow's.
             is_traced = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
             (compiled if is_traced else advance)(iterator)
-            # Read outside of the replicas: sums over all of them.
-            return self.get_metrics_result()
+            return read_metrics()
 
         return execute
 

@@ -43,6 +43,11 @@ class Config:
 
     def __post_init__(self) -> None:
         check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
+        if self.data.sequence_length > self.model.max_sequence_length:
+            raise ValueError(
+                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
+                f"positions for {self.model.max_sequence_length} tokens; lower it."
+            )
 
 
 def config() -> Config:

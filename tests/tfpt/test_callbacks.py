@@ -1,0 +1,107 @@
+"""The callbacks of a run, each by itself."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tiny_bert
+
+from tfpt import callbacks
+from tfpt.checkpoints import Run
+
+
+def model_at(step, **attributes):
+    weight = keras.Variable(np.ones(2, "float32"), name="kernel")
+    iterations = keras.Variable(step, dtype="int64")
+    return SimpleNamespace(
+        optimizer=SimpleNamespace(iterations=iterations),
+        trainable_weights=[weight],
+        stop_training=False,
+        **attributes,
+    )
+
+
+def attached(callback, model):
+    callback.set_model(model)
+    return callback
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run", tokenizer=tiny_bert.TOKENIZER)
+
+
+def test_the_best_epoch_has_the_largest_accuracy_or_the_smallest_loss():
+    records = [
+        {"val_loss": loss, "val_accuracy": accuracy}
+        for loss, accuracy in ((3.0, 0.1), (1.0, 0.5), (1.0, 0.7), (2.0, 0.7))
+    ]
+    assert callbacks.best_epoch(records, "val_loss") == 1
+    assert callbacks.best_epoch(records, "val_accuracy") == 2
+
+
+def test_a_run_was_stopped_after_as_many_epochs_without_improvement_as_its_patience():
+    records = [{"val_loss": loss} for loss in (3.0, 1.0, 2.0, 1.0)]
+    for patience, stopped in ((1, True), (2, True), (3, False), (None, False)):
+        assert callbacks.was_stopped(records, "val_loss", patience) is stopped
+    assert callbacks.was_stopped(records[:2], "val_loss", 1) is False
+    assert callbacks.was_stopped([], "val_loss", 1) is False
+    assert callbacks.was_stopped(records, None, 1) is False
+
+
+def test_training_ends_at_a_step():
+    for step, stops in ((4, False), (5, True), (6, True)):
+        model = model_at(step)
+        attached(callbacks.EndAt(5), model).on_train_batch_end(0, {})
+        assert model.stop_training is stops
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_not_finite_is_told_with_its_step(value):
+    stop = attached(callbacks.StopOnNonFiniteLoss(), model_at(7))
+    stop.on_train_batch_end(0, {"loss": 1.0})
+    stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
+    with pytest.raises(FloatingPointError, match=f"The loss is {value} at step 7. .* run folder"):
+        stop.on_train_batch_end(0, {"loss": value})
+    with pytest.raises(FloatingPointError, match=f"loss of the validation is {value} at step 7"):
+        stop.on_epoch_end(0, {"loss": 1.0, "val_loss": value})
+    stop.model.trainable_weights[0].assign([1.0, value])
+    with pytest.raises(FloatingPointError, match=f"The sum of kernel is {value} at step 7"):
+        stop.on_epoch_end(0, {"loss": 1.0})
+
+
+def test_an_epoch_that_is_gone_through_again_is_recorded_once(run, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Run, "save", lambda run, model: saved.append("newest"))
+    monkeypatch.setattr(Run, "save_best", lambda run, model: saved.append("best"))
+    model = model_at(0)
+    keep = attached(callbacks.KeepRecords(run, "val_loss", 1), model)
+    for epoch, step, loss in ((0, 5, 2.0), (1, 10, 1.0), (1, 10, 1.0), (2, 15, 1.5)):
+        assert model.stop_training is False
+        model.optimizer.iterations.assign(step)
+        keep.on_epoch_end(epoch, {"val_loss": np.float32(loss)})
+    assert model.stop_training is True
+    assert callbacks.history(run) == [
+        {"epoch": 0, "step": 5, "val_loss": 2.0},
+        {"epoch": 1, "step": 10, "val_loss": 1.0},
+        {"epoch": 2, "step": 15, "val_loss": 1.5},
+    ]
+    assert saved == [*3 * ["best", "newest"], "newest"]
+    assert [path.name for path in run.path.glob(".*")] == []
+
+
+def test_steps_and_validations_are_reported():
+    moves, lines = [], []
+    report = callbacks.Report(lambda *args, **named: moves.append((args, named)), lines.append, 32)
+    attached(report, model_at(100, total_steps=102))
+    report.on_train_begin()
+    report.on_train_batch_end(0, {"loss": 2.5})
+    report.on_train_batch_end(1, {"loss": 2.25})
+    report.on_epoch_end(0, {"loss": 2.25, "val_loss": 3.0, "val_masked_lm_accuracy": 0.25})
+    report.on_epoch_end(1, {"loss": 2.0})
+    assert moves[0] == ((100,), {"total": 102})
+    assert [args[0] for args, _ in moves] == [100, 101, 102]
+    assert moves[1][0][1].startswith("loss 2.500, ")
+    assert moves[1][0][1].endswith(" rows/s")
+    assert lines == ["  step 102: validation loss 3.0000, masked lm accuracy 0.2500"]
