@@ -20,6 +20,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from tfpt.serving.errors import HTTP_STATUS, ServingError
 from tfpt.serving.protos import from_tensor_proto, type_name
+from tfpt.serving.quiet_import import quiet_stderr
 from tfpt.serving.signature import Arrays, Signature, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -177,11 +178,15 @@ def _first_line(message: str) -> str:
 
 @contextmanager
 def _quiet_loader() -> Iterator[None]:
-    """The loader warns that `tf.saved_model.load` is newer, which does not run in a session."""
+    """The loader warns that `tf.saved_model.load` is newer, which does not run in a session.
+
+    TensorFlow 2.20 also tells, from C++, of a pass that sessions do without.
+    """
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_stderr():
+            yield
     finally:
         logger.setLevel(level)

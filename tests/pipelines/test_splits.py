@@ -136,13 +136,13 @@ def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepar
     import tensorflow_datasets as tfds
 
     name = prepared(
-        "tiny",
+        "tiny_reviews",
         tfds.features.ClassLabel(names=["bad", "good"]),
         train=examples("bad", "good", "good"),
         validation=examples("good"),
         test=examples(-1, -1),
     )
-    with pytest.warns(UserWarning, match=r"tiny/1\.0\.0:test: 2 rows have no label"):
+    with pytest.warns(UserWarning, match=r"tiny_reviews/1\.0\.0:test: 2 rows have no label"):
         tables = read_splits(name, text=["sentence"], label="label")
     assert set(tables) == {"train", "validation"}
     assert sorted(zip(tables["train"].rows, tables["train"].labels, strict=True)) == [
@@ -150,7 +150,9 @@ def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepar
         (("text 1",), "good"),
         (("text 2",), "good"),
     ]
-    with pytest.raises(ValueError, match=r"tfds:tiny: no column `text`; there are .*'sentence'"):
+    with pytest.raises(
+        ValueError, match=r"tfds:tiny_reviews: no column `text`; there are .*'sentence'"
+    ):
         read_splits(name, text=["text"], label="label")
 
 

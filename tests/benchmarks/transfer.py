@@ -1,0 +1,121 @@
+r"""Does pre-training help? A classifier from a pre-trained run, from scratch, and a bag of words.
+
+    python tests/benchmarks/transfer.py --from runs/bert --data FOLDER --text 0 --label 1 \
+        --out runs/transfer
+
+Each of the two is fine-tuned with the same numbers from several seeds; a seed that was finished
+before is not repeated. The difference of their accuracies on the test rows comes with its 95%
+interval by a bootstrap over texts, paired: each text brings its mean correctness over the seeds of
+both. Needs the extra `results` (scikit-learn and SciPy).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from tfpt import checkpoints, config, evaluation, training
+from tfpt.pipelines import splits
+from tfpt.recipes import classify
+
+
+def main() -> None:
+    arguments = _parse()
+    start = checkpoints.open_run(arguments.start)
+    shared = [
+        f"data.name={arguments.data}",
+        f"data.text={arguments.text}",
+        f"data.label={arguments.label}",
+        *arguments.assignments,
+    ]
+    settings = config.override(classify.config(), shared)
+    size = {"model": start.settings["model"]}
+    arms = {
+        "pre-trained": config.override(settings, [f"start={arguments.start}"]),
+        "scratch": config.override(
+            config.from_dict(settings, size), [f"data.vocabulary={arguments.start}"]
+        ),
+    }
+    correct = {
+        name: np.stack(
+            [
+                _correct(arm, seed, arguments.out / f"{name}-{seed}")
+                for seed in range(arguments.seeds)
+            ]
+        )
+        for name, arm in arms.items()
+    }
+    baseline = _bag_of_words(settings.data)
+    _print(correct, baseline)
+    summary = {name: list(rows.mean(axis=1)) for name, rows in correct.items()}
+    (arguments.out / "summary.json").write_text(json.dumps({**summary, "bag of words": baseline}))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--from", dest="start", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--text", default="text")
+    parser.add_argument("--label", default="label")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", dest="assignments", action="append", default=[])
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def _correct(settings: classify.Config, seed: int, out: Path) -> np.ndarray:
+    """bool (N,): which test rows a run with this seed classifies right."""
+    settings = config.override(settings, [f"seed={seed}"])
+    path = out / "correct.json"
+    if not path.exists():
+        run = training.finetune(classify, settings, out, verbose=0)
+        settings = config.from_dict(classify.config(), run.settings)
+        data = classify.dataset(settings, run.tokenizer)
+        model = checkpoints.load(
+            out, build=lambda run: classify.model(settings, run.tokenizer, run.label_names)
+        )
+        labels, logits = evaluation.predictions(model, data.test)
+        path.write_text(json.dumps((logits.argmax(axis=1) == labels).tolist()))
+    correct = np.array(json.loads(path.read_text()))
+    print(f"{out.name}: {correct.mean():.4f}", flush=True)
+    return correct
+
+
+def _bag_of_words(data: classify.Data) -> float:
+    """Accuracy on the test rows of a logistic regression on words and pairs of words."""
+    tables = splits.read_splits(data.name, text=data.text, label=data.label)
+    texts = {name: [" ".join(row) for row in table.rows] for name, table in tables.items()}
+    words = CountVectorizer(ngram_range=(1, 2), binary=True)
+    train = words.fit_transform(texts["train"])
+    fitted = [
+        LogisticRegression(C=strength, max_iter=1000).fit(train, tables["train"].labels)
+        for strength in (0.03, 0.1, 0.3, 1.0, 3.0)
+    ]
+    validation = words.transform(texts["validation"])
+    best = max(fitted, key=lambda model: model.score(validation, tables["validation"].labels))
+    return float(best.score(words.transform(texts["test"]), tables["test"].labels))
+
+
+def _print(correct: dict[str, np.ndarray], baseline: float) -> None:
+    for name, rows in correct.items():
+        accuracies = rows.mean(axis=1)
+        print(f"{name}: {accuracies.mean():.4f}, deviation {accuracies.std(ddof=1):.4f}")
+    print(f"bag of words: {baseline:.4f}")
+    difference = correct["pre-trained"].mean(axis=0) - correct["scratch"].mean(axis=0)
+    interval = stats.bootstrap(
+        (difference,), np.mean, n_resamples=10_000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    print(
+        f"difference: {100 * difference.mean():.2f} points, 95% interval "
+        f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
