@@ -3,10 +3,13 @@
 TensorFlow takes seconds to import, so each subcommand imports what it needs when it runs.
 """
 
+import errno
 import importlib
 import json
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,28 +42,50 @@ _FIELD = click.option(
 _ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
 
 
+_INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TO_GO_ON = dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run.")
+
+
 class _Command(click.Command):
     """A command whose errors are one sentence, not a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         from tfpt.serving import RequestError
 
-        try:
-            return super().invoke(context)
-        except (ValueError, OSError, FloatingPointError, RequestError) as error:
-            if os.environ.get("TFPT_TRACEBACK"):
-                raise
-            raise click.ClickException(_sentence(error)) from error
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(context)
+            except KeyboardInterrupt:
+                click.echo(f"Stopped.{_TO_GO_ON.get(self.name or '', '')}", err=True)
+                context.exit(_INTERRUPTED)
+            except (ValueError, OSError, FloatingPointError, RequestError) as error:
+                if os.environ.get("TFPT_TRACEBACK"):
+                    raise
+                raise click.ClickException(_sentence(error, context)) from error
 
 
 class _Group(click.Group):
+    """Lists its commands in the order of the path, not of the alphabet."""
+
     command_class = _Command
 
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
 
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    return str(error) or type(error).__name__
+
+def _sentence(error: BaseException, context: click.Context) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        if error.errno in _NO_SPACE:  # the error does not tell where
+            return f"{context.params.get('out', 'A file')} could not be written: {error.strerror}."
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    text = str(error) or type(error).__name__
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,12 +102,21 @@ def main() -> None:
 @click.option("--size", type=int, default=30_522, show_default=True, help="Entries to train.")
 @click.option("--out", required=True, help="The file to write, such as vocab.txt.")
 @click.option("--cased", is_flag=True, help="Keep upper case and accents.")
-@click.option("--min-frequency", type=int, default=2, show_default=True)
+@click.option(
+    "--min-frequency",
+    type=int,
+    default=2,
+    show_default=True,
+    help="How often two pieces must stand side by side to become an entry.",
+)
 @_LAYOUT
 @_FIELD
 @_ENCODING
 def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding) -> None:
-    """Train a WordPiece vocabulary on texts: files, globs, folders, .jsonl, tfds:NAME."""
+    """Train a WordPiece vocabulary on texts.
+
+    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME.
+    """
     from tfpt import console, pipelines
 
     if Path(out).exists():
@@ -90,14 +124,12 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
     documents = pipelines.read_documents(
         list(sources), layout=layout, field=field, encoding=encoding
     )
-    tokenizer = pipelines.train_wordpiece(
-        console.Tracked(documents, "Training the vocabulary"),
-        size,
-        lowercase=not cased,
-        min_frequency=min_frequency,
-    )
-    tokenizer.save(out)
-    console.out.print(f"{out}: {tokenizer.vocabulary_size:,} entries")
+    with console.reading(documents, "Training the vocabulary") as texts:
+        tokenizer = pipelines.train_wordpiece(
+            texts, size, lowercase=not cased, min_frequency=min_frequency
+        )
+        written = tokenizer.save(out)
+    click.echo(f"{written}: {tokenizer.vocabulary_size:,} entries")
 
 
 @main.command()
@@ -110,7 +142,10 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
 @_FIELD
 @_ENCODING
 def store(sources, vocabulary_path, out, layout, field, encoding) -> None:
-    """Tokenize texts once into a token store."""
+    """Tokenize texts once into a token store.
+
+    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME.
+    """
     from tfpt import console, pipelines
 
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
@@ -118,8 +153,9 @@ def store(sources, vocabulary_path, out, layout, field, encoding) -> None:
         list(sources), layout=layout, field=field, encoding=encoding
     )
     _quiet_tensorflow()
-    written = pipelines.write_store(console.Tracked(documents, "Writing the store"), tokenizer, out)
-    console.out.print(
+    with console.reading(documents, "Writing the store") as texts:
+        written = pipelines.write_store(texts, tokenizer, out)
+    click.echo(
         f"{out}: {written.num_tokens:,} tokens, {written.num_sentences:,} sentences, "
         f"{written.num_documents:,} documents"
     )
@@ -129,7 +165,10 @@ def store(sources, vocabulary_path, out, layout, field, encoding) -> None:
 @click.argument("recipe")
 @_SET
 def show(recipe, assignments) -> None:
-    """Print the resolved configuration of a recipe, such as bert or classify."""
+    """Print the configuration of a recipe, overrides applied.
+
+    RECIPE is bert, classify or a module of yours, by the name that imports it.
+    """
     from tfpt import config
 
     settings = config.override(_recipe(recipe).config(), assignments)
@@ -139,47 +178,41 @@ def show(recipe, assignments) -> None:
 @main.command()
 @click.argument("recipe")
 @_SET
-@click.option("--out", required=True, help="The run folder; an unfinished run is gone on with.")
+@click.option("--out", required=True, help="The run folder, new or to go on with.")
 def pretrain(recipe, assignments, out) -> None:
-    """Pre-train by a recipe, such as bert, into a run folder."""
-    from tfpt import config, console
+    """Pre-train by a recipe into a run folder.
 
-    module = _recipe(recipe)
-    settings = config.override(module.config(), assignments)
-    _quiet_tensorflow()
-    from tfpt import callbacks, training
-
-    with console.progress("Pre-training") as move:
-        bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-        training.pretrain(module, settings, out, callbacks=[bar], verbose=0)
-    console.out.print(out)
+    RECIPE is bert or a module of yours, by the name that imports it. A run that was stopped goes on
+    when its command is repeated.
+    """
+    module, settings = _settings(recipe, assignments, "pretrain")
+    _train("Pre-training", module, settings, out)
 
 
 @main.command()
 @click.argument("recipe")
 @click.option("--from", "start", default="", help="The run to take encoder and vocabulary from.")
 @_SET
-@click.option("--out", required=True, help="The run folder; an unfinished run is gone on with.")
+@click.option("--out", required=True, help="The run folder, new or to go on with.")
 def finetune(recipe, start, assignments, out) -> None:
-    """Fine-tune by a recipe, such as classify, into a run folder."""
-    from tfpt import config, console
+    """Fine-tune by a recipe into a run folder.
 
-    module = _recipe(recipe)
+    RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
+    goes on when its command is repeated.
+    """
     chosen = [*assignments, *([f"start={start}"] if start else [])]
-    settings = config.override(module.config(), chosen)
-    _quiet_tensorflow()
-    from tfpt import callbacks, training
-
-    with console.progress("Fine-tuning") as move:
-        bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-        training.finetune(module, settings, out, callbacks=[bar], verbose=0)
-    console.out.print(out)
+    module, settings = _settings(recipe, chosen, "finetune")
+    _train("Fine-tuning", module, settings, out)
 
 
 @main.command()
 @click.argument("run")
 def evaluate(run) -> None:
-    """Evaluate the best weights of a run, on its test rows or validation data."""
+    """Evaluate the best weights of a run.
+
+    A classifier is evaluated on its test rows (else its validation rows), a pre-trained model on
+    its validation store. The figures are also written to RUN/evaluation.json.
+    """
     _quiet_tensorflow()
     module = _recipe_of(run)
     from tfpt import console, evaluation
@@ -198,7 +231,11 @@ def evaluate(run) -> None:
     "--out", required=True, help="The folder of the model's versions, such as models/sst2."
 )
 def export(run, out) -> None:
-    """Write a fine-tuned run as a SavedModel that takes plain strings."""
+    """Write a fine-tuned run as a SavedModel.
+
+    It takes plain strings: tokenizer, weights and labels are inside. Each export into a folder is
+    its next version.
+    """
     _quiet_tensorflow()
     module = _recipe_of(run)
     from tfpt import console
@@ -206,30 +243,36 @@ def export(run, out) -> None:
 
     with console.progress("Exporting"):
         written = exporting.export_run(module, run, out)
-    console.out.print(str(written))
+    click.echo(written)
 
 
 @main.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every interface.")
-@click.option("--rest-port", default=8501, show_default=True)
-@click.option("--grpc-port", default=8500, show_default=True)
+@click.option("--rest-port", default=8501, show_default=True, help="0: any free one.")
+@click.option("--grpc-port", default=8500, show_default=True, help="0: any free one.")
 def serve(models, host, rest_port, grpc_port) -> None:
-    """Serve model folders by TF Serving's REST and gRPC interfaces, until interrupted.
+    """Serve models by TF Serving's REST and gRPC interfaces.
 
-    MODELS are folders of versions, such as models/sst2; each is served under its folder's name.
+    MODELS are folders of versions, such as models/sst2; each is served under its folder's name,
+    until Ctrl-C.
     """
     from tfpt import console, serving
 
     named = {Path(model).resolve().name: model for model in models}
     if len(named) < len(models):
         raise ValueError(f"Two of the folders share a name, under which they are served: {models}.")
-    with serving.Server(named, host=host, rest_port=rest_port, grpc_port=grpc_port) as server:
-        console.out.print(
+    server = serving.Server(named, host=host, rest_port=rest_port, grpc_port=grpc_port)
+    with console.waiting("Loading the models"):
+        server.start()
+    try:
+        click.echo(
             f"Serving {', '.join(named)}: REST {server.address}, gRPC {server.grpc_address}. "
             "Stop with Ctrl-C."
         )
         server.wait()
+    finally:
+        server.stop()
 
 
 @main.command()
@@ -240,7 +283,12 @@ def serve(models, host, rest_port, grpc_port) -> None:
 @click.option("--version", type=int, help="The version to ask; by default the newest.")
 @click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ...")
 def predict(address, model, texts, grpc, version, pair) -> None:
-    """Ask a server at ADDRESS, such as localhost:8501, about TEXTS; prints a JSON line for each."""
+    """Ask a server about texts; prints a JSON line for each.
+
+    ADDRESS is host and port, such as localhost:8501; MODEL the name the model is served under.
+    """
+    if grpc:
+        _quiet_tensorflow()
     from tfpt import serving
 
     client = serving.Client(address, model, protocol="grpc" if grpc else "rest", version=version)
@@ -258,16 +306,17 @@ def predict(address, model, texts, grpc, version, pair) -> None:
 @main.command()
 def check() -> None:
     """Report the environment, as a bug report needs it."""
+    variables = dict(os.environ)  # before TensorFlow adds its own
     _quiet_tensorflow()
     from tfpt import environment
 
-    click.echo(environment.report())
+    click.echo(environment.report(variables))
 
 
 @main.command()
 @click.option("--out", default="demo", show_default=True, help="The folder to work in.")
 def demo(out) -> None:
-    """From this machine's docstrings to a served classifier, in minutes."""
+    """Go the whole path on this machine's docstrings, in minutes."""
     _quiet_tensorflow()
     from tfpt.recipes import demo as recipe
 
@@ -276,7 +325,14 @@ def demo(out) -> None:
 
 def _recipe(name: str) -> ModuleType:
     """A recipe by the name of its module: one of tfpt.recipes, or any importable one."""
-    sys.path.insert(0, os.getcwd())
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(
+            f"A recipe is named as a module is imported, such as bert or mine.bert; received "
+            f"{name!r}."
+        )
+    if os.getcwd() not in sys.path:
+        # Last, so that no file here comes before a module that tfpt itself imports.
+        sys.path.append(os.getcwd())
     for module in (f"tfpt.recipes.{name}", name):
         try:
             found = importlib.import_module(module)
@@ -292,17 +348,52 @@ def _recipe(name: str) -> ModuleType:
     )
 
 
+def _settings(name: str, assignments: Sequence[str], command: str) -> tuple[ModuleType, Any]:
+    """A recipe for a command, and its configuration."""
+    from tfpt import config
+
+    module = _recipe(name)
+    numbers = module.config()
+    # A run to start from is what fine-tuning has and pre-training has not.
+    fitting = "finetune" if hasattr(numbers, "start") else "pretrain"
+    if command != fitting:
+        raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {command}`.")
+    return module, config.override(numbers, assignments)
+
+
+def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
+    """Train behind a bar; where nothing is left to do, say so."""
+    _quiet_tensorflow()
+    from tfpt import callbacks, console, training
+
+    train = training.pretrain if title == "Pre-training" else training.finetune
+    with console.progress(title) as move:
+        bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
+        train(module, settings, out, callbacks=[bar], verbose=0)
+    if getattr(bar, "first", None) is None:  # the step that training began at
+        click.echo(f"{out} was complete already.", err=True)
+    click.echo(out)
+
+
 def _recipe_of(path: str) -> ModuleType:
     """The recipe that a run folder names."""
     from tfpt import checkpoints
 
-    return _recipe(checkpoints.open_run(path).recipe)
+    name = checkpoints.open_run(path).recipe
+    if not name:
+        raise ValueError(
+            f"{path} was begun in Python without a recipe that rebuilds its model: evaluate and "
+            "export it in Python too (tfpt.evaluation, tfpt.export)."
+        )
+    return _recipe(name)
 
 
 def _quiet_tensorflow() -> None:
     """Import TensorFlow without the lines it prints at its start."""
     if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
         raise ValueError("TF_USE_LEGACY_KERAS is set, but tfpt needs Keras 3; unset it.")
+    from tfpt import console
     from tfpt.serving.quiet_import import import_tensorflow
 
-    import_tensorflow()
+    with console.waiting("Starting TensorFlow"):
+        import_tensorflow()

@@ -1,35 +1,50 @@
-"""What commands print: progress bars and tables, by rich. Imports no TensorFlow.
+"""What commands show while they work, and tables, by rich. Imports no TensorFlow.
 
-Progress goes to standard error, results to standard output.
+Progress goes to standard error, results to standard output. Where standard error is no terminal, a
+bar is one line at its end: how long it took, and what was said last.
 """
 
-from collections.abc import Callable, Iterator
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Of tables in a file or a pipe, which have no width.
+_WIDTH_WITHOUT_TERMINAL = 200
+# Of a confusion matrix that is printed; a larger one is in evaluation.json.
+_MOST_CLASSES = 20
 
 
-class _Detail(ProgressColumn):
-    """What a task says of itself: megabytes, files, the loss."""
+def _console(*, stderr: bool) -> Console:
+    """Words wrap at the width of a terminal; in a file and a pipe a line stays whole."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.soft_wrap, console.width = True, _WIDTH_WITHOUT_TERMINAL
+    return console
 
-    def render(self, task) -> Text:
-        return Text(str(task.fields.get("detail", "")), style="progress.data.speed")
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+Move = Callable[..., None]
 
 
 class _Share(ProgressColumn):
@@ -40,24 +55,19 @@ class _Share(ProgressColumn):
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: float | None = None) -> Iterator[Move]:
     """A progress bar; gives a function `(completed, detail, total)` that moves it.
 
     Args:
         description: What is going on.
         total: Of which `completed` is a part; None where it is not known: the bar pulses.
     """
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=30),
-        _Share(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-        _Detail(),
-        console=err,
-    )
-    task: TaskID = bar.add_task(description, total=total)
+    if not _is_live():
+        with _logged(description) as log:
+            yield log
+        return
+    bar = _bar()
+    task = bar.add_task(description, total=total, detail="")
 
     def move(
         completed: float | None = None, detail: str | None = None, total: float | None = None
@@ -71,15 +81,19 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
         bar.update(task, completed=known, total=known)
 
 
-def tracked(documents: Any, description: str) -> Iterator[Any]:
-    """Go through documents with a bar in bytes read."""
-    total = documents.num_bytes
-    with progress(description, total) as move:
-        for number, document in enumerate(documents):
-            if number % 64 == 0:
-                move(documents.bytes_read, f"{documents.bytes_read / 1e6:,.1f} MB")
-            yield document
-        move(detail=f"{documents.bytes_read / 1e6:,.1f} MB")
+@contextmanager
+def reading(documents: Any, description: str) -> Iterator[Iterable[Any]]:
+    """Documents to go through, with a bar in bytes read that stays until the block is left."""
+    with progress(description, documents.num_bytes) as move:
+
+        def followed() -> Iterator[Any]:
+            for number, document in enumerate(documents):
+                if number % 64 == 0:
+                    move(documents.bytes_read, f"{documents.bytes_read / 1e6:,.1f} MB")
+                yield document
+            move(documents.bytes_read, f"{documents.bytes_read / 1e6:,.1f} MB")
+
+        yield followed()
 
 
 class Tracked:
@@ -89,17 +103,25 @@ class Tracked:
         self.documents, self.description = documents, description
 
     def __iter__(self) -> Iterator[Any]:
-        return tracked(self.documents, self.description)
+        with reading(self.documents, self.description) as documents:
+            yield from documents
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """A spinner that goes on while standard error is redirected, as at the import of TensorFlow."""
+    if not _is_live():
+        yield
+        return
+    with os.fdopen(os.dup(2), "w") as terminal, Console(file=terminal).status(description):
+        yield
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table; the first column is left-aligned, the others to the right."""
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        shown.add_row(*row)
-    out.print(shown)
+    if title:
+        out.print(Text(title, style="bold"))
+    out.print(_table(columns, rows))
 
 
 def classification_report(title: str, report: dict[str, Any]) -> None:
@@ -115,14 +137,78 @@ def classification_report(title: str, report: dict[str, Any]) -> None:
     averages = [f"{report[f'macro_{key}']:.4f}" for key in ("precision", "recall", "f1")]
     rows.append(["mean over classes", *averages, f"{report['num_rows']:,}"])
     table(title, ["class", "precision", "recall", "F1", "rows"], rows)
+    _confusion(list(report["classes"]), report["confusion"])
     out.print(
         f"accuracy {report['accuracy']:.4f} (majority class {report['majority_accuracy']:.4f}), "
         f"loss {report['loss']:.4f}"
     )
-    names = list(report["classes"])
-    if len(names) <= 20:
-        confusion = [
+
+
+def _confusion(names: list[str], counts: list[list[int]]) -> None:
+    """Print a confusion matrix, with numbered columns where the names make it too wide.
+
+    One that is too wide even so is left out: it is in the run's evaluation.json.
+    """
+    if len(names) > _MOST_CLASSES:
+        return
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    numbered = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
+    unlimited = out.options.update(max_width=sys.maxsize)
+    for heads, classes in ((names, names), (numbers, numbered)):
+        columns = ["true class", *heads]
+        rows = [
             [name, *(f"{count:,}" for count in row)]
-            for name, row in zip(names, report["confusion"], strict=True)
+            for name, row in zip(classes, counts, strict=True)
         ]
-        table("Confusion (rows: true class)", ["", *names], confusion)
+        if Measurement.get(out, unlimited, _table(columns, rows)).maximum <= out.width:
+            table("Confusion: rows by true class, columns by answer", columns, rows)
+            return
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> Table:
+    # Names come from users' data: a bracket in one is no markup.
+    shown = Table()
+    for number, column in enumerate(columns):
+        shown.add_column(escape(column), justify="right" if number else "left")
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    return shown
+
+
+def _bar() -> Progress:
+    """One line: what is too long for a narrow terminal comes off the bar itself."""
+    description = "{task.description:<24}" if err.width >= 100 else "{task.description}"
+    whole = Column(no_wrap=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn(description),
+        BarColumn(bar_width=30),
+        _Share(table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TimeRemainingColumn(compact=True, table_column=whole),
+        TextColumn("{task.fields[detail]}", style="progress.data.speed", markup=False),
+        # Room for the ^C that a terminal writes: in the last column it would begin a new line.
+        TextColumn("  "),
+        console=err,
+    )
+
+
+@contextmanager
+def _logged(description: str) -> Iterator[Move]:
+    """`progress` for a file or a pipe."""
+    began, said = time.monotonic(), ""
+
+    def move(
+        completed: float | None = None, detail: str | None = None, total: float | None = None
+    ) -> None:
+        nonlocal said
+        said = detail or said
+
+    yield move
+    took = timedelta(seconds=round(time.monotonic() - began))
+    err.print(", ".join(filter(None, [f"{description}: {took}", said])), markup=False)
+
+
+def _is_live() -> bool:
+    """Whether a line on standard error can be written anew; FORCE_COLOR alone is no terminal."""
+    return err.is_interactive and err.file.isatty()

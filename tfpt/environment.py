@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -32,8 +34,12 @@ _PACKAGES = (
 _PREFIXES = ("TF_", "KERAS_", "CUDA_", "XLA_", "TPU_", "OMP_", "TFDS_")
 
 
-def report() -> str:
-    """Versions, machine, devices and settings, a line each."""
+def report(variables: Mapping[str, str]) -> str:
+    """Versions, machine, devices and settings, a line each.
+
+    Args:
+        variables: The environment variables before TensorFlow was imported, which adds to them.
+    """
     lines = [
         f"tfpt {tfpt.__version__} ({Path(tfpt.__file__).parent})",
         f"Python {platform.python_version()} ({sys.executable})",
@@ -45,7 +51,7 @@ def report() -> str:
         "",
         *(f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()),
         "",
-        *(f"{name}={value}" for name, value in sorted(os.environ.items()) if _matters(name)),
+        *(f"{name}={value}" for name, value in sorted(variables.items()) if _matters(name)),
     ]
     return "\n".join(lines).rstrip()
 
@@ -81,4 +87,5 @@ def _memory() -> str:
 
 
 def _matters(name: str) -> bool:
-    return name.startswith(_PREFIXES) and "KEY" not in name and "TOKEN" not in name
+    """Whether a variable belongs into the report: those that may hold a secret do not."""
+    return name.startswith(_PREFIXES) and not re.search("KEY|TOKEN|SECRET|PASSWORD", name)
