@@ -1,8 +1,45 @@
-"""BERT: masked words and next sentences, on a token store.
+r"""BERT: masked words and next sentences, on a token store.
 
-tfpt vocabulary 'texts/*.txt' --size 8000 --out vocab.txt
-tfpt store 'texts/*.txt' --vocabulary vocab.txt --out stores/train
-tfpt pretrain bert --set data.store=stores/train --out runs/bert
+    tfpt vocabulary 'train/*.txt' --layout text --size 8000 --out vocab.txt
+    tfpt store 'train/*.txt' --layout text --vocabulary vocab.txt --out stores/train
+    tfpt store 'valid/*.txt' --layout text --vocabulary vocab.txt --out stores/valid
+    tfpt pretrain bert --out runs/bert --set data.store=stores/train \
+        --set data.validation_store=stores/valid --set data.sequence_length=64 \
+        --set model.num_layers=4 --set model.hidden_dim=256 --set model.num_heads=4 \
+        --set model.intermediate_dim=1024 --set model.max_sequence_length=128 \
+        --set training.batch_size=64 --set training.total_steps=4000 \
+        --set training.warmup_steps=400 --set training.steps_per_epoch=500 \
+        --set training.learning_rate=1e-3 --set training.product_dtype=bfloat16
+    python tests/benchmarks/transfer.py --from runs/bert --data SST2 --text 0 --label 1 \
+        --set data.sequence_length=48 --set training.product_dtype=bfloat16 \
+        --set training.epochs=4 --set training.learning_rate=3e-4 --out runs/transfer
+
+The texts are 49 English novels to 1900 (8.1 million words, github.com/computationalstylistics/
+100_english_novels); valid/ holds Braddon_Phantom_1883, Dickens_Expectations_1861,
+Gissing_Women_1893, Lee_Albany_1884 and Morris_Wood_1894, train/ the other 44: 10.1 million tokens.
+SST2 is the sentence-level Stanford Sentiment Treebank (6,920 / 872 / 1,821 rows).
+
+Machine: 2 cores of an AMD EPYC (avx512_bf16), shared with other work. The pre-training took 3,606
+seconds of processor time, half an hour of both cores; with the other work it was 59 minutes.
+
+What came out on the five novels that were kept out, after 4,000 steps:
+
+    masked words      accuracy 30.5%, loss 4.17
+    next sentences    accuracy 66.2%
+
+and on the test rows of SST-2, from one seed each:
+
+    pre-trained       79.1%
+    from scratch      79.7%
+    bag of words      79.6% (logistic regression on words and pairs of words)
+
+So half an hour of novels does not help here. What was looked into: the weights are carried over
+(all 55 of them, the outputs are those of the pre-trained encoder); a lower learning rate (1e-4) is
+worse, 73.4% instead of 79.6% on the validation rows; and a logistic regression on the frozen states
+finds less of the sentiment in them (62.6% on the validation rows, mean over the tokens) than in
+those of a random encoder (67.7%). The encoder has seen too little text to tell good from bad:
+nearest to "good" are "little", "one" and "well". One seed is not enough to say more; the five seeds
+with their interval, and a run with more masks and no dropout, are still to be made.
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow

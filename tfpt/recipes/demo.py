@@ -34,7 +34,7 @@ SEQUENCE_LENGTH = 64
 LEAST_CHARACTERS = 8_000_000
 NUM_LIBRARIES = 6
 # Rows of a library beyond which others would hardly be seen.
-MOST_ROWS = 2_000
+MOST_ROWS = 1_500
 SPLITS = ("train", "validation", "test")
 
 
@@ -166,10 +166,10 @@ def _pretrain(stores: Path, out: Path) -> training.Run:
         model=SIZE,
         training=config.Training(
             batch_size=64,
-            total_steps=1_200,
-            warmup_steps=120,
+            total_steps=600,
+            warmup_steps=60,
             learning_rate=1e-3,
-            steps_per_epoch=400,
+            steps_per_epoch=200,
             validation_steps=20,
         ),
     )
