@@ -1,0 +1,236 @@
+"""The command `tfpt`: what it prints, what it loads, whose recipes it finds, how it ends."""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import tfpt as package
+from tfpt.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = "the cat sat on the mat\nit purred\n\na dog ran to the park\nit barked at the cat\n\n" * 4
+
+# In a process of its own: what earlier tests imported does not count.
+WITHOUT_TENSORFLOW = """
+import sys
+from tfpt.cli import main
+try:
+    main({arguments!r}, standalone_mode=False)
+except Exception as error:
+    print(type(error).__name__, error)
+assert not {{"tensorflow", "keras"}} & set(sys.modules), "TensorFlow was loaded"
+"""
+
+
+def in_process(code, *, cwd):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def command(*arguments, cwd, **variables):
+    """The real command, with TensorFlow as talkative as it comes."""
+    kept = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-m", "tfpt", *arguments],
+        cwd=cwd,
+        env={**kept, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "texts.txt").write_text(TEXTS, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--help"], "Usage: "),
+        (["pretrain", "--help"], "Usage: "),
+        (["--version"], package.__version__),
+        (["show", "bert"], '"num_layers": 4'),
+        (["show", "classify", "--set", "model.num_layers=3"], '"num_layers": 3'),
+        (
+            ["vocabulary", "texts.txt", "--size", "40", "--out", "vocab.txt"],
+            "vocab.txt: 40 entries",
+        ),
+        (["predict", "localhost:1", "reviews", "a film"], "No REST server answers"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_light_commands_load_no_tensorflow(folder, arguments, expected):
+    assert expected in in_process(WITHOUT_TENSORFLOW.format(arguments=arguments), cwd=folder)
+
+
+def test_every_command_is_listed_in_the_order_of_the_path_with_a_whole_sentence(tfpt):
+    listed = tfpt("--help").partition("Commands:\n")[2].splitlines()
+    names = "vocabulary store show pretrain finetune evaluate export serve predict check demo"
+    assert [line.split()[0] for line in listed] == names.split()
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def test_every_option_is_explained():
+    for name, subcommand in main.commands.items():
+        for parameter in subcommand.params:
+            assert parameter.param_type_name == "argument" or parameter.help, (name, parameter.name)
+
+
+def test_check_reports_versions_and_the_settings_of_the_user_only(folder):
+    result = command("check", cwd=folder, KERAS_NIGHTLY="1", TF_API_KEY="secret")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    for name in ("tensorflow", "keras", "tokenizers", "rich"):
+        assert f"{name} {importlib.metadata.version(name)}" in lines
+    assert lines[0].startswith(f"tfpt {package.__version__} ")
+    assert "CPU /physical_device:CPU:0" in lines
+    assert "KERAS_NIGHTLY=1" in lines
+    # TensorFlow and tfpt set variables of their own.
+    assert "TF_CPP_MIN_LOG_LEVEL" not in result.stdout
+    assert "TF_API_KEY" not in result.stdout
+
+
+def test_a_command_that_loads_tensorflow_prints_nothing_else(folder, tfpt):
+    tfpt("vocabulary", folder / "texts.txt", "--size", 40, "--out", folder / "vocab.txt")
+    arguments = ("texts.txt", "--vocabulary", "vocab.txt", "--out", "store")
+    result = command("store", *arguments, cwd=folder)
+    assert re.fullmatch(r"store: \d+ tokens, 16 sentences, 8 documents\n", result.stdout)
+    assert re.fullmatch(r"Writing the store: 0:\d\d:\d\d, 0\.0 MB\n", result.stderr)
+
+
+def test_keras_2_is_refused_before_tensorflow_is_loaded(folder, monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 1
+    sentence = "TF_USE_LEGACY_KERAS is set, but tfpt needs Keras 3; unset it."
+    assert result.output == f"Error: {sentence}\n"
+
+
+@pytest.fixture
+def own_recipe(folder, monkeypatch):
+    """`mine.small`, a recipe in the current folder."""
+    (folder / "mine").mkdir()
+    (folder / "mine" / "small.py").write_text(
+        "import dataclasses\n"
+        "from tfpt import models\n"
+        "from tfpt.recipes import bert\n"
+        "from tfpt.recipes.bert import dataset, model\n"
+        "def config():\n"
+        "    return dataclasses.replace(bert.config(), model=models.BERT_TINY, seed=7)\n"
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "mine.small"
+    for name in ("mine", "mine.small"):
+        sys.modules.pop(name, None)
+
+
+def test_a_module_in_the_current_folder_is_a_recipe(own_recipe, tfpt):
+    settings = json.loads(tfpt("show", own_recipe, "--set", "training.batch_size=2"))
+    assert settings["seed"] == 7
+    assert settings["model"]["hidden_dim"] == 128
+    assert settings["training"]["batch_size"] == 2
+
+
+def test_a_run_by_a_recipe_of_the_user_is_gone_on_with_and_evaluated(own_recipe, tfpt, monkeypatch):
+    from tfpt.callbacks import Report
+
+    tfpt("vocabulary", "texts.txt", "--size", 40, "--out", "vocab.txt")
+    tfpt("store", "texts.txt", "--vocabulary", "vocab.txt", "--out", "store")
+    numbers = {
+        "data.store": "store",
+        "data.validation_store": "store",
+        "data.sequence_length": 16,
+        "training.batch_size": 2,
+        "training.total_steps": 4,
+        "training.warmup_steps": 1,
+        "training.steps_per_epoch": 2,
+        "training.validation_steps": 1,
+    }
+    sets = [word for name, value in numbers.items() for word in ("--set", f"{name}={value}")]
+    pretraining = ["pretrain", own_recipe, *sets, "--out", "run"]
+
+    def press_ctrl_c(report, batch, logs=None):
+        report.done += 1
+        if report.done == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Report, "on_train_batch_end", press_ctrl_c)
+        stopped = CliRunner().invoke(main, pretraining)
+    assert stopped.exit_code == 130
+    assert stopped.output.splitlines()[-1] == "Stopped. Repeat the command to go on with the run."
+    assert [record["step"] for record in history("run")] == [2]
+
+    printed = tfpt(*pretraining)
+    assert printed.splitlines()[-1] == "run"
+    assert "step 4: validation" in printed
+    assert "step 2: validation" not in printed
+    assert [record["step"] for record in history("run")] == [2, 4]
+    assert json.loads(Path("run", "config.json").read_text())["recipe"] == own_recipe
+    assert tfpt(*pretraining).endswith("run was complete already.\nrun\n")
+    assert "masked_lm_loss" in tfpt("evaluate", "run")
+
+
+def history(run):
+    return [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
+
+
+def test_files_of_the_current_folder_come_after_what_tfpt_imports(folder):
+    (folder / "tokenizers.py").write_text("raise RuntimeError('the wrong module')\n")
+    code = (
+        "from tfpt.cli import main\n"
+        "main(['show', 'bert'], standalone_mode=False)\n"
+        "import tokenizers"
+    )
+    # As the installed script runs: without the current folder on the path.
+    in_process(f"import sys; sys.path.remove('')\n{code}", cwd=folder)
+
+
+def test_ctrl_c_ends_a_command_with_one_line_and_the_code_of_an_interrupt(folder, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfpt.pipelines.train_wordpiece", interrupted)
+    arguments = ["vocabulary", str(folder / "texts.txt"), "--out", str(folder / "vocab.txt")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.output == "Stopped.\n"
+    assert result.exit_code == 130
+
+
+def test_a_warning_is_one_line(monkeypatch):
+    def warn(*arguments, **options):
+        warnings.warn("three rows are left out.", stacklevel=2)
+        raise ValueError("There is nothing else.")
+
+    monkeypatch.setattr("tfpt.pipelines.read_documents", warn)
+    result = CliRunner().invoke(main, ["vocabulary", "texts.txt", "--out", "vocab.txt"])
+    assert result.output == "Warning: three rows are left out.\nError: There is nothing else.\n"
+
+
+def test_a_traceback_is_there_for_who_asks_for_it(monkeypatch):
+    monkeypatch.setenv("TFPT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no field"):
+        CliRunner().invoke(main, ["show", "bert", "--set", "x=1"], catch_exceptions=False)
