@@ -140,10 +140,14 @@ class Tokenizer:
         """
         vocabulary_path = _vocabulary_path(path)
         vocabulary_path.parent.mkdir(parents=True, exist_ok=True)
-        settings = json.dumps({"lowercase": self.lowercase}) + "\n"
-        # The settings first: a vocabulary without them would be read as lowercase.
-        _write_text(_settings_path(vocabulary_path), settings)
-        _write_text(vocabulary_path, "".join(entry + "\n" for entry in self.vocabulary))
+        # Both are written before one is renamed. The settings are renamed first: a vocabulary
+        # without them would be read as lowercase.
+        with (
+            _replacing(vocabulary_path) as vocabulary,
+            _replacing(_settings_path(vocabulary_path)) as settings,
+        ):
+            _write_text(settings, json.dumps({"lowercase": self.lowercase}) + "\n")
+            _write_text(vocabulary, "".join(entry + "\n" for entry in self.vocabulary))
         return vocabulary_path
 
     @cached_property
@@ -271,5 +275,5 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with _replacing(path) as beside, open(beside, "w", encoding="utf-8", newline="\n") as file:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

@@ -138,12 +138,11 @@ class Run:
         """Write the weights of what is the best epoch so far; raises as `save` does."""
         _save({"model": weights(model)}, self.path / "best", _step(model), num_kept=1)
 
-    def restore_best(self, model: keras.Model) -> None:
-        """Bring a model to the weights of the best epoch, or of the newest where none was kept.
+    def weights_path(self) -> str:
+        """The weights of the best epoch, or of the newest where none was kept.
 
         Raises:
             FileNotFoundError: The run has no checkpoint yet.
-            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
         """
         path = self.best_path() or self.checkpoint_path()
         if path is None:
@@ -151,7 +150,16 @@ class Run:
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
-        _restore({"model": weights(model)}, path)
+        return path
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Bring a model to the weights of the best epoch, or of the newest where none was kept.
+
+        Raises:
+            FileNotFoundError: The run has no checkpoint yet.
+            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
+        """
+        _restore({"model": weights(model)}, self.weights_path())
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where there is none."""

@@ -80,7 +80,9 @@ def _sentence(error: BaseException, context: click.Context) -> str:
         if error.errno in _NO_SPACE:  # the error does not tell where
             return f"{context.params.get('out', 'A file')} could not be written: {error.strerror}."
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    text = str(error) or type(error).__name__
+    # A server that speaks another protocol answers in bytes that no terminal should get.
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    text = " ".join(printable.split()) or type(error).__name__
     return text if text.endswith((".", "?")) else f"{text}."
 
 

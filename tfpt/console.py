@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
@@ -52,6 +53,13 @@ class _Share(ProgressColumn):
 
     def render(self, task) -> Text:
         return Text(f"{task.percentage:>3.0f}%" if task.total else "    ")
+
+
+class _Line(Progress):
+    """Leaves room for the ^C that a terminal writes: past the last column it begins a new line."""
+
+    def get_renderable(self) -> RenderableType:
+        return Constrain(super().get_renderable(), err.width - 2)
 
 
 @contextmanager
@@ -179,7 +187,7 @@ def _bar() -> Progress:
     """One line: what is too long for a narrow terminal comes off the bar itself."""
     description = "{task.description:<24}" if err.width >= 100 else "{task.description}"
     whole = Column(no_wrap=True)
-    return Progress(
+    return _Line(
         SpinnerColumn(),
         TextColumn(description),
         BarColumn(bar_width=30),
@@ -187,8 +195,6 @@ def _bar() -> Progress:
         TimeElapsedColumn(table_column=whole),
         TimeRemainingColumn(compact=True, table_column=whole),
         TextColumn("{task.fields[detail]}", style="progress.data.speed", markup=False),
-        # Room for the ^C that a terminal writes: in the last column it would begin a new line.
-        TextColumn("  "),
         console=err,
     )
 
