@@ -33,8 +33,8 @@ SEQUENCE_LENGTH = 64
 # Least characters of text: less is no corpus to learn from.
 LEAST_CHARACTERS = 8_000_000
 NUM_LIBRARIES = 6
-# Rows of a library beyond which others would hardly be seen.
-MOST_ROWS = 1_500
+# Rows of a library in each split, beyond which the others would hardly be seen.
+MOST_ROWS = {"train": 1_500, "validation": 200, "test": 300}
 SPLITS = ("train", "validation", "test")
 
 
@@ -109,7 +109,7 @@ def _write_corpus(
     (out / "data").mkdir()
     shown = {library: [library] for library in libraries}
     for split, rows in by_split.items():
-        chosen = _labelled(rows, libraries)
+        chosen = _labelled(rows, libraries, most=MOST_ROWS[split])
         with open(out / "data" / f"{split}.jsonl", "w", encoding="utf-8") as file:
             for text, label in chosen:
                 file.write(json.dumps({"text": text, "label": label}) + "\n")
@@ -121,17 +121,17 @@ def _write_corpus(
 
 
 def _labelled(
-    rows: Iterable[pipelines.Docstring], libraries: Sequence[str]
+    rows: Iterable[pipelines.Docstring], libraries: Sequence[str], *, most: int
 ) -> list[tuple[str, str]]:
-    """The prose of docstrings with their library, at most `MOST_ROWS` of each, spread evenly."""
+    """The prose of docstrings with their library, at most `most` of each, spread evenly."""
     texts: dict[str, list[str]] = {library: [] for library in libraries}
     for docstring in rows:
         if docstring.library in texts:
             texts[docstring.library].append(docstring.text)
     chosen = []
     for library, all_texts in texts.items():
-        step = max(1, len(all_texts) / MOST_ROWS)
-        for number in range(min(MOST_ROWS, len(all_texts))):
+        step = max(1, len(all_texts) / most)
+        for number in range(min(most, len(all_texts))):
             prose = " ".join(pipelines.docstring_sentences(all_texts[int(number * step)]))
             if prose:
                 chosen.append((prose, library))
