@@ -19,12 +19,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """A function from a data set's name to its folder; skips the test where it is absent."""
+    """A function from a data set's name to its folder; skips the test where it is absent.
+
+    With TFPT_NEEDS_DATA set, as CI sets it, the test fails instead.
+    """
+    absent = pytest.fail if os.environ.get("TFPT_NEEDS_DATA") else pytest.skip
 
     def folder(name: str) -> Path:
         path = SHARED_DATA / name
         if not path.is_dir():
-            pytest.skip(f"the data set {name} is not on this machine")
+            absent(f"the data set {name} is not on this machine")
         return path
 
     return folder
