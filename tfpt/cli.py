@@ -41,7 +41,6 @@ _FIELD = click.option(
 )
 _ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
 
-
 _INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TO_GO_ON = dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run.")
