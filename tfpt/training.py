@@ -217,8 +217,8 @@ def finetune(
     """
     source = open_run(settings.start) if settings.start else None
     if source is not None:
-        source.weights_path()  # raises before a run folder is made
         settings = _with_size_of(source, settings, recipe)
+        source.weights_path()  # raises before a run folder is made
         tokenizer = source.tokenizer
     elif settings.data.vocabulary:
         tokenizer = pipelines.load_tokenizer(settings.data.vocabulary)
