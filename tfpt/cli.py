@@ -3,12 +3,10 @@
 TensorFlow takes seconds to import, so each subcommand imports what it needs when it runs.
 """
 
-import errno
 import importlib
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +15,7 @@ from typing import Any
 import click
 
 import tfpt
+from tfpt import command
 
 _SET = click.option(
     "--set",
@@ -41,55 +40,8 @@ _FIELD = click.option(
 )
 _ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
 
-_INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_TO_GO_ON = dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run.")
 
-
-class _Command(click.Command):
-    """A command whose errors are one sentence, not a traceback."""
-
-    def invoke(self, context: click.Context) -> Any:
-        from tfpt.serving import RequestError
-
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            try:
-                return super().invoke(context)
-            except KeyboardInterrupt:
-                click.echo(f"Stopped.{_TO_GO_ON.get(self.name or '', '')}", err=True)
-                context.exit(_INTERRUPTED)
-            except (ValueError, OSError, FloatingPointError, RequestError) as error:
-                if os.environ.get("TFPT_TRACEBACK"):
-                    raise
-                raise click.ClickException(_sentence(error, context)) from error
-
-
-class _Group(click.Group):
-    """Lists its commands in the order of the path, not of the alphabet."""
-
-    command_class = _Command
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-def _sentence(error: BaseException, context: click.Context) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        if error.errno in _NO_SPACE:  # the error does not tell where
-            return f"{context.params.get('out', 'A file')} could not be written: {error.strerror}."
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    # A server that speaks another protocol answers in bytes that no terminal should get.
-    printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    text = " ".join(printable.split()) or type(error).__name__
-    return text if text.endswith((".", "?")) else f"{text}."
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tfpt.__version__, prog_name="tfpt")
 def main() -> None:
     """Pre-train, fine-tune, export and serve transformers, natively on TensorFlow and Keras 3.
@@ -349,16 +301,16 @@ def _recipe(name: str) -> ModuleType:
     )
 
 
-def _settings(name: str, assignments: Sequence[str], command: str) -> tuple[ModuleType, Any]:
-    """A recipe for a command, and its configuration."""
+def _settings(name: str, assignments: Sequence[str], verb: str) -> tuple[ModuleType, Any]:
+    """A recipe for a verb, pretrain or finetune, and its configuration."""
     from tfpt import config
 
     module = _recipe(name)
     numbers = module.config()
     # A run to start from is what fine-tuning has and pre-training has not.
     fitting = "finetune" if hasattr(numbers, "start") else "pretrain"
-    if command != fitting:
-        raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {command}`.")
+    if verb != fitting:
+        raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
     return module, config.override(numbers, assignments)
 
 

@@ -54,8 +54,7 @@ def train(folder, *extra, seed=1, **changes):
 def state(model):
     """Weights, and slots and step of the optimizer."""
     slots = {
-        str(number): np.asarray(variable)
-        for number, variable in enumerate(model.optimizer.variables)
+        str(number): variable.numpy() for number, variable in enumerate(model.optimizer.variables)
     }
     return {**tiny_bert.values(model), **slots}
 

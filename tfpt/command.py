@@ -1,0 +1,55 @@
+"""The kind of command that `tfpt` has: its errors are one sentence, its warnings one line."""
+
+import errno
+import os
+import warnings
+from typing import Any
+
+import click
+
+_INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TO_GO_ON = dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run.")
+
+
+class Command(click.Command):
+    """A command whose errors are one sentence, not a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        from tfpt.serving import RequestError
+
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(context)
+            except KeyboardInterrupt:
+                click.echo(f"Stopped.{_TO_GO_ON.get(self.name or '', '')}", err=True)
+                context.exit(_INTERRUPTED)
+            except (ValueError, OSError, FloatingPointError, RequestError) as error:
+                if os.environ.get("TFPT_TRACEBACK"):
+                    raise
+                raise click.ClickException(_sentence(error, context)) from error
+
+
+class Group(click.Group):
+    """Lists its commands in the order of the path, not of the alphabet."""
+
+    command_class = Command
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _sentence(error: BaseException, context: click.Context) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        if error.errno in _NO_SPACE:  # the error does not tell where
+            return f"{context.params.get('out', 'A file')} could not be written: {error.strerror}."
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    # A server that speaks another protocol answers in bytes that no terminal should get.
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    text = " ".join(printable.split()) or type(error).__name__
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    click.echo(f"Warning: {message}", err=True)
