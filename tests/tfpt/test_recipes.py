@@ -237,3 +237,14 @@ def test_rows_must_fit_the_positions_of_a_model():
         short = dataclasses.replace(recipe.config().model, max_sequence_length=64)
         with pytest.raises(ValueError, match=r"`data.sequence_length` is 128, .* 64 tokens"):
             dataclasses.replace(recipe.config(), model=short)
+
+
+def test_dropout_of_fine_tuning_is_its_own(folder, pretrained):
+    """Whatever the encoder was pre-trained with."""
+    chosen = finetuning(folder, dropout_rate=0.3, start=str(pretrained.path))
+    built = classify.model(chosen, pretrained.tokenizer, ["even", "odd"])
+    assert built.encoder.get_layer("layer_0").dropout_rate == 0.3
+    assert built.encoder.get_layer("position_embedding").dropout_rate == 0.3
+    unheard = finetuning(folder, **{**SIZE, "model.dropout_rate": 0.2})
+    with pytest.warns(UserWarning, match="set `dropout_rate`"):
+        classify.model(unheard, pretrained.tokenizer, ["even", "odd"])

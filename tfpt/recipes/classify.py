@@ -5,8 +5,9 @@ tfpt finetune classify --from runs/bert --set data.name=reviews --out runs/revie
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import tfpt.config
 from tfpt import models, objectives, pipelines
@@ -35,9 +36,10 @@ class Config:
     """The recipe's numbers."""
 
     data: Data = field(default_factory=Data)
-    model: models.Model = models.BERT_SMALL  # only from scratch: a pre-trained run brings its own
+    # Only from scratch: a pre-trained run brings its own. Dropout is set below.
+    model: models.Model = models.BERT_SMALL
     training: tfpt.config.FineTuning = field(default_factory=tfpt.config.FineTuning)
-    dropout_rate: float = 0.1  # of the pooled state, in [0, 1)
+    dropout_rate: float = 0.1  # of the encoder and its pooled state, however it was pre-trained
     seed: int = 0  # of the order of the rows, the first weights and dropout
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
@@ -59,8 +61,13 @@ def model(
     settings: Config, tokenizer: pipelines.Tokenizer, label_names: Sequence[str]
 ) -> objectives.Model:
     """The encoder with a classification head on its pooled state."""
+    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
+        warnings.warn(
+            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=2
+        )
+    size = replace(settings.model, dropout_rate=settings.dropout_rate)
     encoder = models.encoder(
-        settings.model, tokenizer.vocabulary_size, product_dtype=settings.training.product_dtype
+        size, tokenizer.vocabulary_size, product_dtype=settings.training.product_dtype
     )
     return objectives.model(
         encoder,
