@@ -1,3 +1,4 @@
+from .batches import Share as Share
 from .classification import TextClassification as TextClassification
 from .classification import text_classification as text_classification
 from .docstrings import Docstring as Docstring
@@ -7,8 +8,12 @@ from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
 from .pretraining import Pretraining as Pretraining
+from .pretraining import epoch_rows as epoch_rows
+from .pretraining import masked_lm as masked_lm
 from .pretraining import mlm_nsp as mlm_nsp
 from .pretraining import pretraining_batches as pretraining_batches
+from .settings import Drawing as Drawing
+from .settings import Masking as Masking
 from .store import Store as Store
 from .store import open_store as open_store
 from .store import write_store as write_store

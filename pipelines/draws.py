@@ -14,6 +14,8 @@ import tensorflow as tf
 _PHILOX = 1
 # A Philox counter gives this many 32-bit numbers.
 _PER_COUNTER = 4
+# 2**64 divided by the golden ratio, made odd.
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 def row_bits(seed, first_row, num_rows: int, bits_per_row: int):
@@ -53,3 +55,34 @@ def integers(high_bits, low_bits, limit):
     """
     high = tf.cast(tf.bitwise.right_shift(high_bits, tf.constant(1, tf.uint32)), tf.int64)
     return tf.math.floormod(high * 2**32 + tf.cast(low_bits, tf.int64), limit)
+
+
+def hashed_bits(seed, number, num_bits: int):
+    """uint32 (B, K) random numbers for rows of any numbers: those of a number are always the same.
+
+    Slower than `row_bits`, which draws for rows that follow each other. Each number is the hash of
+    its place: 64 bits, mixed by xor-shifts and products as in SplitMix64.
+
+    Args:
+        seed: int64 (2,). Different seeds give independent streams.
+        number: int64 (B,), from 0.
+        num_bits: K, even.
+
+    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
+    """
+    key = tf.random.stateless_uniform([1], seed, minval=None, maxval=None, dtype=tf.uint64)
+    # A row's own stream begins at a hash of its number.
+    begin = _mixed(tf.cast(number, tf.uint64) * tf.constant(_GOLDEN, tf.uint64) + key)[:, None]
+    step = tf.range(1, num_bits // 2 + 1, dtype=tf.int64)
+    words = _mixed(begin + tf.cast(step, tf.uint64) * tf.constant(_GOLDEN, tf.uint64))
+    return tf.reshape(tf.bitcast(words, tf.uint32), [-1, num_bits])
+
+
+def _mixed(words):
+    """A bijection of uint64 in which each bit changes half of the others."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, None)):
+        right = tf.bitwise.right_shift(words, tf.constant(shift, tf.uint64))
+        words = tf.bitwise.bitwise_xor(words, right)
+        if factor is not None:
+            words *= tf.constant(factor, tf.uint64)
+    return words

@@ -1,83 +1,165 @@
 """Choosing tokens to predict, and corrupting them.
 
-Shape letters: B rows, T tokens in a row, P mask slots in a row.
+Shape letters: B rows, T tokens in a row, P mask slots in a row, V vocabulary.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfpt.pipelines import draws
-
-# Of the chosen tokens, shares replaced by [MASK] and by a random token; the rest is kept.
-# Devlin et al. 2019, section 3.1.
-MASK_RATE = 0.8
-RANDOM_RATE = 0.1
+from tfpt.pipelines.settings import Masking
 
 
-def num_bits(sequence_length: int, max_masks: int) -> int:
-    """How many 32-bit draws `mask_tokens` takes for a row; a multiple of 4."""
-    return -(-(1 + sequence_length + 2 * max_masks) // 4) * 4
+class Masked(NamedTuple):
+    """Rows with tokens to predict."""
+
+    token_ids: tf.Tensor  # int32 (B, T), corrupted
+    positions: tf.Tensor  # int32 (B, P); 0 where the slot is not used, as `ids`
+    ids: tf.Tensor  # int32 (B, P), the original tokens
+    weights: tf.Tensor  # float32 (B, P), 1 where the slot is used
 
 
-def ordinary_tokens(vocabulary_size: int, special_ids: Sequence[int]) -> np.ndarray:
-    """bool (V,): the entries that may be chosen and that random replacements come from."""
+class Entries(NamedTuple):
+    """What masking knows of a vocabulary."""
+
+    ordinary: np.ndarray  # bool (V,): may be chosen, and random replacements come from them
+    mask_id: int
+
+
+def entries(vocabulary_size: int, special_ids: Sequence[int], mask_id: int) -> Entries:
+    """All entries are ordinary but the special ones."""
     ordinary = np.ones(vocabulary_size, bool)
     ordinary[list(special_ids)] = False
-    return ordinary
+    return Entries(ordinary, mask_id)
+
+
+def num_bits(masking: Masking, sequence_length: int, max_masks: int) -> int:
+    """How many 32-bit draws `mask_tokens` takes for a row; a multiple of 4."""
+    return -(-sum(_parts(masking, sequence_length, max_masks)) // 4) * 4
+
+
+def rate_at(masking: Masking, batch):
+    """float32 scalar: the share of tokens to predict in the batch of a number (int64 scalar)."""
+    if masking.final_rate is None:
+        return tf.constant(masking.rate, tf.float32)
+    progress = tf.minimum(tf.cast(batch / masking.rate_steps, tf.float32), 1.0)
+    return masking.rate + (masking.final_rate - masking.rate) * progress
 
 
 def mask_tokens(
-    token_ids, bits, *, ordinary, mask_id: int, rate: float = 0.15, max_masks: int = 20
-):
-    """Choose tokens to predict and corrupt them: 80% [MASK], 10% random, 10% kept.
+    token_ids, bits, *, entries: Entries, masking: Masking, max_masks: int, rate=None, starts=None
+) -> Masked:
+    """Choose tokens to predict and corrupt them: 80% [MASK], 10% random, 10% kept, or as told.
 
-    Of n ordinary tokens in a row, `rate` * n are chosen, rounded up or down at random so that the
-    share is exact on average, at most `max_masks`. The same `token_ids` and `bits` give the same
-    masks on any machine and at any parallelism.
+    A row is cut into units, tokens or words, and these into spans with drawn lengths, of one unit
+    by default. Spans are chosen in random order until they hold `rate` * n of the row's n ordinary
+    tokens; the unit in which that number falls is taken or left with the chance that makes the
+    share exact on average, so the last span may be cut. At most `max_masks` tokens are chosen. The
+    same `token_ids` and `bits` give the same masks on any machine and at any parallelism.
+
+    A span does not cross a token that is not ordinary, so not the end of a text. A word whose
+    beginning was cut off is a word.
 
     Args:
-        token_ids: int32 (B, T). Packed sequences, padding included.
-        bits: uint32 (B, at least `num_bits(T, P)`) random numbers; see `draws.row_bits`.
-        ordinary: bool (V,), False for the entries that are never chosen; see `ordinary_tokens`.
-        mask_id: The id of [MASK].
-        rate: Share of ordinary tokens to choose, in (0, 1).
-        max_masks: P, at most T; slots past the chosen count have weight 0, position 0 and label 0.
-
-    Returns:
-        `(token_ids (B, T), mask_positions (B, P), mask_ids (B, P), mask_weights (B, P))`: int32,
-        and float32 weights.
+        token_ids: int32 (B, T), T static. Packed sequences, padding included.
+        bits: uint32 (B, `num_bits`) random numbers; see `draws.row_bits`.
+        entries: See `entries`.
+        masking: The settings.
+        max_masks: P, at most T; slots past the chosen count have weight 0, position 0 and id 0.
+        rate: float32 scalar, in place of `masking.rate`; see `rate_at`.
+        starts: bool (B, T), where a word begins; needed where `masking.unit` is "word".
 
     Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
     """
     length = token_ids.shape[1]
-    rounding, order, kind, replacement = tf.split(
-        bits[:, : 1 + length + 2 * max_masks], [1, length, max_masks, max_masks], axis=1
-    )
-    maskable = tf.gather(tf.constant(ordinary), token_ids)  # (B, T)
-    wanted = rate * tf.reduce_sum(tf.cast(maskable, tf.float32), axis=1, keepdims=True)
-    count = tf.cast(tf.floor(wanted + draws.uniform(rounding)), tf.int32)  # (B, 1)
+    sizes = _parts(masking, length, max_masks)
+    rounding, order, kind, replacement, lengths = tf.split(bits[:, : sum(sizes)], sizes, axis=1)
+    maskable = tf.gather(tf.constant(entries.ordinary), token_ids)  # (B, T)
+    wanted = tf.reduce_sum(tf.cast(maskable, tf.float32), axis=1, keepdims=True)
+    wanted *= masking.rate if rate is None else rate  # (B, 1)
 
-    # The ordinary tokens with the largest draws; others come after them, so slots never collide.
-    score = tf.where(maskable, draws.uniform(order), -1.0)
-    _, positions = tf.math.top_k(score, max_masks)  # (B, P)
-    chosen = tf.range(max_masks) < count
-    original = tf.gather(token_ids, positions, batch_dims=1)
+    score = draws.uniform(order)
+    is_plain = masking.unit == "token" and masking.max_span == 1
+    if not is_plain:
+        units, groups = _groups(starts, maskable, lengths, masking)
+        score = tf.gather(score, groups, batch_dims=1)
+    # The spans with the largest draws; what may not be chosen comes after them, so no place comes
+    # twice.
+    score = tf.where(maskable, score, -1.0)
+    if is_plain:
+        _, positions = tf.math.top_k(score, max_masks)  # (B, P)
+        count = tf.floor(wanted + draws.uniform(rounding))
+    else:
+        # One more tells whether the last slot ends its unit.
+        _, positions = tf.math.top_k(score, min(max_masks + 1, length))
+        units = tf.gather(units, positions, batch_dims=1)
+        count = _whole_units(units, wanted, draws.uniform(rounding), max_masks)
+        positions = positions[:, :max_masks]
+    used = tf.range(max_masks) < tf.cast(count, tf.int32)
 
     kind = draws.uniform(kind)
-    candidates = tf.constant(np.flatnonzero(ordinary).astype(np.int32))
+    if masking.together and not is_plain:
+        kind = tf.gather(kind, tf.gather(groups, positions, batch_dims=1), batch_dims=1)
+    original = tf.gather(token_ids, positions, batch_dims=1)
+    candidates = tf.constant(np.flatnonzero(entries.ordinary).astype(np.int32))
     random_ids = tf.gather(
-        candidates, tf.cast(draws.uniform(replacement) * len(candidates), tf.int32)
+        candidates, tf.cast(draws.uniform(replacement) * candidates.shape[0], tf.int32)
     )
-    corrupted = tf.where(kind < MASK_RATE, mask_id, original)
     corrupted = tf.where(
-        (kind >= MASK_RATE) & (kind < MASK_RATE + RANDOM_RATE), random_ids, corrupted
+        kind < masking.mask_share,
+        entries.mask_id,
+        tf.where(kind < masking.mask_share + masking.random_share, random_ids, original),
     )
-    corrupted = tf.where(chosen, corrupted, original)
+    token_ids = _put(token_ids, positions, tf.where(used, corrupted, original))
+    ones = tf.cast(used, tf.int32)
+    return Masked(token_ids, positions * ones, original * ones, tf.cast(used, tf.float32))
+
+
+def _parts(masking: Masking, length: int, max_masks: int) -> list[int]:
+    """How many draws each of the five kinds takes: see `mask_tokens`."""
+    kinds = length if masking.together else max_masks
+    return [1, length, kinds, max_masks, length if masking.max_span > 1 else 0]
+
+
+def _groups(starts, maskable, bits, masking: Masking):
+    """int32 (B, T) each: the numbers of the unit and of the span of each token, ascending."""
+    shape = tf.shape(maskable)
+    changes = tf.concat([tf.ones([shape[0], 1], tf.bool), maskable[:, 1:] ^ maskable[:, :-1]], 1)
+    begins = starts if masking.unit == "word" else tf.ones(shape, tf.bool)
+    units = tf.cumsum(tf.cast(begins | changes, tf.int32), axis=1) - 1
+    if masking.max_span == 1:
+        return units, units
+    # Lengths one after the other, as many as there could be units, and where in them a unit lies.
+    chances = tf.constant(np.cumsum(masking.span_chances())[:-1], tf.float32)
+    lengths = 1 + tf.searchsorted(chances, tf.reshape(draws.uniform(bits), [-1]), side="right")
+    ends = tf.cumsum(tf.reshape(lengths, shape), axis=1)
+    spans = tf.searchsorted(ends, units, side="right")  # (B, T)
+    # What is not ordinary ends a span.
+    new = changes[:, 1:] | (spans[:, 1:] > spans[:, :-1])
+    return units, tf.pad(tf.cumsum(tf.cast(new, tf.int32), axis=1), [[0, 0], [1, 0]])
+
+
+def _whole_units(units, wanted, uniform, max_masks: int):
+    """float32 (B, 1): how many of the slots are used, `wanted` on average; whole units only.
+
+    Args:
+        units: int32 (B, P + 1), or (B, P) where a row has no more; tokens of one stand together.
+        wanted: float32 (B, 1).
+        uniform: float32 (B, 1) in [0, 1).
+    """
+    ends = units[:, 1:] != units[:, :-1]
+    ends = tf.pad(ends, [[0, 0], [0, max_masks + 1 - units.shape[1]]], constant_values=True)
+    sizes = tf.range(1, max_masks + 1, dtype=tf.float32)
+    below = tf.reduce_max(tf.where(ends & (sizes <= wanted), sizes, 0.0), axis=1, keepdims=True)
+    above = tf.where(ends & (sizes > wanted), sizes, np.inf)
+    above = tf.reduce_min(above, axis=1, keepdims=True)
+    return tf.where(uniform * (above - below) < wanted - below, above, below)
+
+
+def _put(token_ids, positions, values):
+    """`token_ids` with `values` (B, P) at `positions` (B, P)."""
     rows = tf.broadcast_to(tf.range(tf.shape(positions)[0])[:, None], tf.shape(positions))
-    token_ids = tf.tensor_scatter_nd_update(
-        token_ids, tf.stack([rows, positions], axis=-1), corrupted
-    )
-    used = tf.cast(chosen, tf.int32)
-    return token_ids, positions * used, original * used, tf.cast(chosen, tf.float32)
+    return tf.tensor_scatter_nd_update(token_ids, tf.stack([rows, positions], axis=-1), values)

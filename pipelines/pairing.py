@@ -1,6 +1,6 @@
-"""Sentence pairs as BERT pre-trains on them: half follow each other, half do not.
+"""The texts of an example: one, or two that follow each other or do not.
 
-Shape letters: B rows, S sentences of the store, D documents.
+Shape letters: N examples, S sentences of the store, D documents, E examples of an epoch.
 """
 
 from typing import NamedTuple
@@ -10,36 +10,39 @@ import tensorflow as tf
 
 from tfpt.pipelines import draws
 
-# 32-bit draws that a pair takes; a multiple of 4.
+# 32-bit draws that an example takes; a multiple of 4.
 NUM_BITS = 12
 # Share of the pairs with a shorter target length (Devlin et al. 2019, appendix A.2).
 SHORT_RATE = 0.1
 MIN_TARGET = 2
 
 
-class Pair(NamedTuple):
-    """Where the two texts of each row stand in the store; int64 (B,) but for the last."""
+class Texts(NamedTuple):
+    """Where the texts of each example stand in the store; int64 (N,) but for the last."""
 
     a_start: tf.Tensor  # first token of A
     a_length: tf.Tensor  # tokens of A, at least 1
     b_start: tf.Tensor
-    b_length: tf.Tensor
-    a_sentence: tf.Tensor  # the sentence the example starts with
-    b_sentence: tf.Tensor  # the sentence B comes from
-    is_next: tf.Tensor  # bool (B,): whether B follows A
+    b_length: tf.Tensor  # 0 where there is no B
+    a_sentence: tf.Tensor  # the sentence that A comes from
+    b_sentence: tf.Tensor
+    follows: tf.Tensor  # bool (N,): whether B follows A
 
 
-def example_starts(sentence_offsets, document_offsets, num_tokens: int) -> np.ndarray:
+def example_starts(
+    sentence_offsets, document_offsets, num_tokens: int, min_tokens: int = MIN_TARGET
+) -> np.ndarray:
     """The sentence each example of an epoch starts with.
 
     A document is cut greedily at sentence ends into stretches of at most `num_tokens` tokens (a
-    longer sentence is a stretch of its own). Documents of a single token give no example, since
-    they cannot be cut in two.
+    longer sentence is a stretch of its own). Documents of fewer than `min_tokens` give no example:
+    a single token cannot be cut in two.
 
     Args:
         sentence_offsets: int64 (S + 1,), in tokens.
         document_offsets: int64 (D + 1,), in sentences.
         num_tokens: Most tokens in a stretch.
+        min_tokens: Fewest tokens in a stretch, 1 or 2.
 
     Returns:
         int64 (E,), ascending.
@@ -47,7 +50,7 @@ def example_starts(sentence_offsets, document_offsets, num_tokens: int) -> np.nd
     current = np.asarray(document_offsets[:-1])
     ends = np.asarray(document_offsets[1:])
     offsets = np.asarray(sentence_offsets)
-    long_enough = offsets[ends] - offsets[current] >= MIN_TARGET
+    long_enough = offsets[ends] - offsets[current] >= min_tokens
     current, ends = current[long_enough], ends[long_enough]
     starts = []
     # One stretch of every document at a time: as many rounds as the longest document has stretches.
@@ -56,44 +59,58 @@ def example_starts(sentence_offsets, document_offsets, num_tokens: int) -> np.nd
         following = np.searchsorted(offsets, offsets[current] + num_tokens, side="right") - 1
         following = np.minimum(np.maximum(following, current + 1), ends)
         # A last sentence of a single token cannot be cut in two: it stays with the stretch before.
-        more = (following < ends) & (offsets[ends] - offsets[following] >= MIN_TARGET)
+        more = (following < ends) & (offsets[ends] - offsets[following] >= min_tokens)
         current, ends = following[more], ends[more]
     return np.sort(np.concatenate(starts)) if starts else np.zeros(0, np.int64)
 
 
-def draw_pairs(
-    first_sentence, bits, sentence_offsets, document_offsets, *, num_tokens: int
-) -> Pair:
-    """Draw text A and text B for each example.
+def example_lengths(starts, sentence_offsets, document_offsets, num_tokens: int) -> np.ndarray:
+    """int64 (E,): the tokens of the stretches that start there, at most `num_tokens`."""
+    documents = np.searchsorted(document_offsets, starts, side="right")
+    ends = np.minimum(np.append(starts[1:], len(sentence_offsets) - 1), document_offsets[documents])
+    lengths = np.asarray(sentence_offsets)[ends] - np.asarray(sentence_offsets)[starts]
+    return np.minimum(lengths, num_tokens)
 
-    A is one or more whole sentences from `first_sentence` on, their number drawn uniformly among
-    those that leave at least one sentence of the target length to B. B follows in the document, or,
-    in half of the rows, starts at a sentence drawn uniformly from all other documents; it runs to
-    the first sentence end at which the target length is reached, or to its document's end. What is
-    too long together is cut from the longer text, a uniformly drawn part of it at the front. Where
-    `first_sentence` is the last of its document, it is cut at a uniformly drawn token: A is the
-    first part, and what follows it the second.
+
+def draw_texts(
+    first_sentence, bits, sentence_offsets, document_offsets, *, num_tokens, pairing: str
+) -> Texts:
+    """Draw the texts of each example, at most `num_tokens` tokens.
+
+    "single": whole sentences from `first_sentence` on, as many as fit; of a sentence that is too
+    long a stretch drawn uniformly.
+
+    "next_sentence": A is one or more whole sentences from `first_sentence` on, their number drawn
+    uniformly among those that leave at least one sentence of the target length to B. B follows in
+    the document, or, in half of the examples, starts at a sentence drawn uniformly from all other
+    documents; it runs to the first sentence end at which the target length is reached, or to its
+    document's end. What is too long together is cut from the longer text, a uniformly drawn part of
+    it at the front. Where `first_sentence` is the last of its document, it is cut at a uniformly
+    drawn token: A is the first part, and what follows it the second.
+
+    "sentence_order": B always follows; in half of the examples the two change places.
 
     Args:
-        first_sentence: int64 (B,), from `example_starts`.
-        bits: uint32 (B, NUM_BITS); see `draws.row_bits`.
+        first_sentence: int64 (N,), from `example_starts`.
+        bits: uint32 (N, NUM_BITS); see `draws.row_bits`.
         sentence_offsets: int64 (S + 1,).
-        document_offsets: int64 (D + 1,), of at least two documents.
-        num_tokens: Most tokens of A and B together. With probability 0.1 the target is shorter,
-            uniform from 2 to `num_tokens`.
+        document_offsets: int64 (D + 1,); for "next_sentence" of at least two documents.
+        num_tokens: int, or int64 (N,): most tokens of the texts together. For pairs the target is
+            shorter with probability 0.1, uniform from 2 to `num_tokens`.
+        pairing: One of `settings.PAIRINGS`.
 
-    Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805.
+    Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805, and its code; Lan et
+    al. 2020, section 3.1, https://arxiv.org/abs/1909.11942, for the order of sentences.
     """
     bit = tf.unstack(bits, NUM_BITS, axis=1)
-    target = _target_length(bit[0], bit[1], num_tokens)
-
-    document = (
-        tf.searchsorted(document_offsets, first_sentence, side="right", out_type=tf.int64) - 1
-    )
-    document_start = tf.gather(document_offsets, document)
+    num_tokens = tf.broadcast_to(tf.cast(num_tokens, tf.int64), tf.shape(first_sentence))
+    document = _number_of(document_offsets, first_sentence)
     document_end = tf.gather(document_offsets, document + 1)
+    if pairing == "single":
+        return _one_text(first_sentence, document_end, sentence_offsets, num_tokens, bit)
+    document_start = tf.gather(document_offsets, document)
+    target = _target_length(bit[0], bit[1], num_tokens)
     start = tf.gather(sentence_offsets, first_sentence)
-    text_end = tf.gather(sentence_offsets, document_end)
 
     # The stretch that the pair is made of: whole sentences, until the target length is reached.
     stretch_end = tf.minimum(_sentence_end(sentence_offsets, start + target), document_end)
@@ -105,33 +122,64 @@ def draw_pairs(
     inside = start + 1 + draws.integers(bit[2], bit[3], tf.maximum(a_end - start - 1, 1))
     a_end = tf.where(is_last, inside, a_end)
 
-    is_next = bit[4] < tf.constant(1 << 31, tf.uint32)
+    heads = bit[4] < tf.constant(1 << 31, tf.uint32)
+    b_sentence = tf.where(is_last, first_sentence, next_sentence)
+    b_start, b_text_end = a_end, tf.gather(sentence_offsets, document_end)
+    if pairing == "next_sentence":
+        other, other_text_end = _other_document(
+            document_start, document_end, bit, sentence_offsets, document_offsets
+        )
+        b_sentence = tf.where(heads, b_sentence, other)
+        b_start = tf.where(heads, b_start, tf.gather(sentence_offsets, other))
+        b_text_end = tf.where(heads, b_text_end, other_text_end)
+    wanted = tf.maximum(target - (a_end - start), 1)
+    b_end = tf.gather(sentence_offsets, _sentence_end(sentence_offsets, b_start + wanted))
+    b_end = tf.minimum(b_end, b_text_end)
+
+    cut = _trim(start, a_end - start, b_start, b_end - b_start, target, bit[7:11])
+    texts = Texts(*cut, first_sentence, b_sentence, heads)
+    return _in_drawn_order(texts) if pairing == "sentence_order" else texts
+
+
+def _one_text(first_sentence, document_end, sentence_offsets, num_tokens, bit) -> Texts:
+    start = tf.gather(sentence_offsets, first_sentence)
+    end = _number_of(sentence_offsets, start + num_tokens)
+    end = tf.minimum(tf.maximum(end, first_sentence + 1), document_end)
+    length = tf.gather(sentence_offsets, end) - start
+    none = tf.zeros_like(start)
+    a_start, a_length, _, _ = _trim(start, length, none, none, num_tokens, bit[7:11])
+    follows = tf.ones_like(start, tf.bool)
+    return Texts(a_start, a_length, none, none, first_sentence, first_sentence, follows)
+
+
+def _other_document(document_start, document_end, bit, sentence_offsets, document_offsets):
+    """A sentence from all other documents, and the end of its document in tokens; int64 (N,)."""
     # Uniform over the sentences outside of the document, without a loop of rejections.
     size = document_end - document_start
-    total = tf.cast(tf.shape(sentence_offsets, out_type=tf.int64)[0], tf.int64) - 1
+    total = tf.shape(sentence_offsets, out_type=tf.int64)[0] - 1
     other = draws.integers(bit[5], bit[6], tf.maximum(total - size, 1))
     other = tf.where(other >= document_start, other + size, other)
-    other_document = tf.searchsorted(document_offsets, other, side="right", out_type=tf.int64) - 1
-    other_end = tf.gather(sentence_offsets, tf.gather(document_offsets, other_document + 1))
+    following = _number_of(document_offsets, other) + 1
+    return other, tf.gather(sentence_offsets, tf.gather(document_offsets, following))
 
-    b_sentence = tf.where(is_next, tf.where(is_last, first_sentence, next_sentence), other)
-    b_start = tf.where(is_next, a_end, tf.gather(sentence_offsets, other))
-    b_text_end = tf.where(is_next, text_end, other_end)
-    wanted = tf.maximum(target - (a_end - start), 1)
-    b_end = _sentence_end(sentence_offsets, b_start + wanted)
-    b_end = tf.minimum(tf.gather(sentence_offsets, b_end), b_text_end)
 
-    a_start, a_length, b_start, b_length = _trim(
-        start, a_end - start, b_start, b_end - b_start, target, bit[7:11]
-    )
-    return Pair(a_start, a_length, b_start, b_length, first_sentence, b_sentence, is_next)
+def _in_drawn_order(texts: Texts) -> Texts:
+    """Where B does not follow A, it now stands before it."""
+    order, swapped = texts.follows, (2, 3, 0, 1, 5, 4)
+    places = [tf.where(order, texts[place], texts[other]) for place, other in enumerate(swapped)]
+    return Texts(*places, order)
+
+
+def _number_of(offsets, position):
+    """The number of the stretch, of those that begin at `offsets`, in which a position lies."""
+    return tf.searchsorted(offsets, position, side="right", out_type=tf.int64) - 1
 
 
 def _target_length(short_bits, length_bits, num_tokens: int):
     short = draws.uniform(short_bits) < SHORT_RATE
-    span = num_tokens - MIN_TARGET + 1
+    span = tf.cast(num_tokens - MIN_TARGET + 1, tf.float32)
     length = MIN_TARGET + tf.cast(draws.uniform(length_bits) * span, tf.int64)
-    return tf.where(short, length, num_tokens)
+    return tf.where(short, tf.minimum(length, num_tokens), num_tokens)
 
 
 def _sentence_end(sentence_offsets, token):

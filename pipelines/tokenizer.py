@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUATION_PREFIX = "##"
 
@@ -75,6 +77,12 @@ class Tokenizer:
     def vocabulary_size(self) -> int:
         """The number of entries, special tokens included."""
         return len(self.vocabulary)
+
+    @cached_property
+    def word_starts(self) -> np.ndarray:
+        """bool (V,): which entries begin a word."""
+        continued = [entry.startswith(CONTINUATION_PREFIX) for entry in self.vocabulary]
+        return ~np.array(continued, bool)
 
     @cached_property
     def sha256(self) -> str:

@@ -22,8 +22,13 @@ TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
 MASK_POSITIONS = "mask_positions"
+TEXT_IDS = "text_ids"
+POSITION_IDS = "position_ids"
+TEXT_POSITIONS = "text_positions"
 MASKED_LM = "masked_lm"
 NEXT_SENTENCE = "next_sentence"
+SENTENCE_ORDER = "sentence_order"
+CAUSAL_LM = "causal_lm"
 CLASSIFICATION = "classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
@@ -33,16 +38,23 @@ FEATURES = {
     SEGMENT_IDS: Tensor("int32", ("B", "T"), "0 for text A and padding, 1 for text B"),
     PADDING_MASK: Tensor("int32", ("B", "T"), "1 for a token, 0 for padding"),
     MASK_POSITIONS: Tensor("int32", ("B", "P"), "places of the tokens to predict; 0 where unused"),
+    # Where a row holds several texts, or pairs of texts:
+    TEXT_IDS: Tensor("int32", ("B", "T"), "the text of a token, 1 to S; 0 is padding"),
+    POSITION_IDS: Tensor("int32", ("B", "T"), "the place of a token in its text, from 0"),
+    TEXT_POSITIONS: Tensor("int32", ("B", "S"), "where each text begins; 0 where there is none"),
 }
 LABELS = {
     MASKED_LM: Tensor("int32", ("B", "P"), "the original tokens at `mask_positions`"),
     NEXT_SENTENCE: Tensor("int32", ("B", "S"), "1 where text B follows text A, 0 where random"),
+    SENTENCE_ORDER: Tensor("int32", ("B", "S"), "1 where text B follows text A, 0 where A follows"),
+    CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
     MASKED_LM: Tensor("float32", ("B", "P", "V"), "logits"),
     NEXT_SENTENCE: Tensor("float32", ("B", "S", "2"), "logits"),
+    SENTENCE_ORDER: Tensor("float32", ("B", "S", "2"), "logits"),
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),

@@ -17,14 +17,15 @@ def pairs(store):
     starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
     rows = np.resize(starts, 100_000)
     bits = draws.row_bits([3, 1], 0, len(rows), pairing.NUM_BITS)
-    drawn = pairing.draw_pairs(
+    drawn = pairing.draw_texts(
         tf.constant(rows, tf.int64),
         bits,
         tf.constant(store.sentence_offsets),
         tf.constant(store.document_offsets),
         num_tokens=BUDGET,
+        pairing="next_sentence",
     )
-    return pairing.Pair(*(tensor.numpy() for tensor in drawn))
+    return pairing.Texts(*(tensor.numpy() for tensor in drawn))
 
 
 def document_of(store, sentence):
@@ -37,32 +38,32 @@ def document_of_token(store, token):
 
 
 def test_half_of_the_pairs_are_random(pairs):
-    assert abs(pairs.is_next.mean() - 0.5) < 0.005
+    assert abs(pairs.follows.mean() - 0.5) < 0.005
 
 
 def test_random_texts_never_come_from_the_same_document(pairs, store):
-    random = ~pairs.is_next
+    random = ~pairs.follows
     own = document_of(store, pairs.a_sentence[random])
     assert (own != document_of(store, pairs.b_sentence[random])).all()
     assert (own != document_of_token(store, pairs.b_start[random])).all()
 
 
 def test_random_texts_start_at_every_sentence_equally_often(pairs, store):
-    counts = np.bincount(pairs.b_sentence[~pairs.is_next], minlength=store.num_sentences)
+    counts = np.bincount(pairs.b_sentence[~pairs.follows], minlength=store.num_sentences)
     assert counts.min() > 0
     # Sentences of long documents are left out more often: by the share of the examples in them.
     documents = document_of(store, np.arange(store.num_sentences))
     share = np.bincount(document_of(store, pairs.a_sentence), minlength=store.num_documents)
     sizes = np.diff(store.document_offsets)
     weight = share / len(pairs.a_sentence) / (store.num_sentences - sizes)
-    expected = (weight.sum() - weight[documents]) * (~pairs.is_next).sum()
+    expected = (weight.sum() - weight[documents]) * (~pairs.follows).sum()
     statistic = (((counts - expected) ** 2) / expected).sum()
     degrees = store.num_sentences - 1
     assert statistic < degrees + 4 * np.sqrt(2 * degrees)
 
 
 def test_a_text_that_follows_starts_where_the_first_ends(pairs, store):
-    following = pairs.is_next
+    following = pairs.follows
     a_text, b_text = pairs.a_start[following], pairs.b_start[following]
     assert (document_of_token(store, a_text) == document_of_token(store, b_text)).all()
     untrimmed = pairs.a_length + pairs.b_length < BUDGET
@@ -84,7 +85,8 @@ def test_both_texts_have_tokens_and_stay_within_their_documents(pairs, store):
 
 def test_one_pair_in_ten_has_a_shorter_target():
     bits = draws.row_bits([0, 1], 0, 100_000, 4)
-    target = pairing._target_length(bits[:, 0], bits[:, 1], BUDGET).numpy()
+    num_tokens = tf.fill([100_000], tf.constant(BUDGET, tf.int64))
+    target = pairing._target_length(bits[:, 0], bits[:, 1], num_tokens).numpy()
     # A short target may be the full length too.
     assert abs((target < BUDGET).mean() - 0.1 * 59 / 60) < 0.003
     short = target[target < BUDGET]
@@ -100,12 +102,13 @@ def test_pairs_fill_their_target_where_the_documents_last(tmp_path, tokenizer):
     documents = [tuple(["w1 w2 w3 w4 w5"] * 400) for _ in range(4)]
     store = write_store(documents, tokenizer, tmp_path / "long")
     starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
-    drawn = pairing.draw_pairs(
+    drawn = pairing.draw_texts(
         tf.constant(np.resize(starts, 20_000)),
         draws.row_bits([3, 1], 0, 20_000, pairing.NUM_BITS),
         tf.constant(store.sentence_offsets),
         tf.constant(store.document_offsets),
         num_tokens=BUDGET,
+        pairing="next_sentence",
     )
     total = (drawn.a_length + drawn.b_length).numpy()
     assert abs((total == BUDGET).mean() - 0.9) < 0.03
@@ -134,14 +137,15 @@ def test_a_document_of_one_sentence_is_cut_inside():
     documents = tf.constant([0, 1, 2], tf.int64)
     starts = pairing.example_starts(sentences.numpy(), documents.numpy(), BUDGET)
     assert list(starts) == [0, 1]
-    drawn = pairing.draw_pairs(
+    drawn = pairing.draw_texts(
         tf.zeros(4000, tf.int64),
         draws.row_bits([0, 1], 0, 4000, pairing.NUM_BITS),
         sentences,
         documents,
         num_tokens=BUDGET,
+        pairing="next_sentence",
     )
-    following = drawn.is_next.numpy()
+    following = drawn.follows.numpy()
     assert abs(following.mean() - 0.5) < 0.04
     a_end = (drawn.a_start + drawn.a_length).numpy()
     full = (drawn.a_length + drawn.b_length).numpy() == 10
@@ -180,3 +184,66 @@ def test_the_longer_text_is_cut_first(a_length, b_length, target, kept):
     if a_length - kept[0] >= 10:
         assert len(set(cut)) > 10  # drawn, not fixed
     assert (b_start.numpy() - 1000).max() <= b_length - kept[1]
+
+
+def draw(store, pairing_name, num_rows=20_000, num_tokens=BUDGET):
+    """Examples of the small corpus, as NumPy arrays."""
+    fewest = 1 if pairing_name == "single" else 2
+    starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET, fewest)
+    drawn = pairing.draw_texts(
+        tf.constant(np.resize(starts, num_rows), tf.int64),
+        draws.row_bits([3, 1], 0, num_rows, pairing.NUM_BITS),
+        tf.constant(store.sentence_offsets),
+        tf.constant(store.document_offsets),
+        num_tokens=num_tokens,
+        pairing=pairing_name,
+    )
+    return pairing.Texts(*(tensor.numpy() for tensor in drawn)), starts
+
+
+def test_texts_in_order_follow_each_other_and_half_of_them_are_swapped(store):
+    texts, _ = draw(store, "sentence_order")
+    assert abs(texts.follows.mean() - 0.5) < 0.02
+    first = np.where(texts.follows, texts.a_start, texts.b_start)
+    second = np.where(texts.follows, texts.b_start, texts.a_start)
+    assert (first < second).all()
+    own = document_of_token(store, texts.a_start)
+    np.testing.assert_array_equal(own, document_of_token(store, texts.b_start))
+    assert (texts.a_length + texts.b_length <= BUDGET).all()
+    assert min(texts.a_length.min(), texts.b_length.min()) >= 1
+
+
+def test_single_texts_of_an_epoch_are_the_corpus_each_token_once(store):
+    _, starts = draw(store, "single", num_rows=1)
+    texts, _ = draw(store, "single", num_rows=len(starts))
+    assert (texts.b_length == 0).all()
+    whole = np.diff(store.sentence_offsets)[texts.a_sentence] <= BUDGET
+    tokens = np.concatenate(
+        [
+            np.arange(start, start + length)
+            for start, length in zip(texts.a_start[whole], texts.a_length[whole], strict=True)
+        ]
+    )
+    assert len(np.unique(tokens)) == len(tokens)
+    # What is left out lies in sentences that are longer than a row.
+    cut = np.diff(store.sentence_offsets)[texts.a_sentence[~whole]].sum()
+    assert len(tokens) + cut == store.num_tokens
+    assert (texts.a_length[~whole] == BUDGET).all()
+
+
+def test_lengths_of_examples_are_those_of_the_single_texts(store):
+    _, starts = draw(store, "single", num_rows=1)
+    texts, _ = draw(store, "single", num_rows=len(starts))
+    lengths = pairing.example_lengths(
+        starts, store.sentence_offsets, store.document_offsets, BUDGET
+    )
+    np.testing.assert_array_equal(lengths, texts.a_length)
+
+
+@pytest.mark.parametrize("name", ["next_sentence", "sentence_order"])
+def test_each_example_has_a_room_of_its_own(store, name):
+    room = np.random.default_rng(0).integers(2, BUDGET + 1, 20_000)
+    texts, _ = draw(store, name, num_tokens=room)
+    assert (texts.a_length + texts.b_length <= room).all()
+    assert ((texts.a_length + texts.b_length) == room).mean() > 0.5
+    assert min(texts.a_length.min(), texts.b_length.min()) >= 1

@@ -64,14 +64,12 @@ from tfpt.config import check
 class Data:
     """What the batches are drawn from."""
 
-    store: str = ""  # the token store to train on
+    store: tuple[str, ...] = ()  # the token store to train on, or several
     validation_store: str = ""  # a token store of other texts, of the same vocabulary; "" for none
     sequence_length: int = 128  # tokens in a row
-    mask_rate: float = 0.15  # share of ordinary tokens to predict
 
     def __post_init__(self) -> None:
         check(self, "sequence_length", self.sequence_length >= 8, "at least 8 tokens")
-        check(self, "mask_rate", 0 < self.mask_rate < 1, "a share in (0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +77,7 @@ class Config:
     """The recipe's numbers."""
 
     data: Data = field(default_factory=Data)
+    drawing: pipelines.Drawing = field(default_factory=lambda: pipelines.Drawing())
     model: models.Model = models.BERT_SMALL
     training: tfpt.config.Training = field(default_factory=tfpt.config.Training)
     seed: int = 0  # of the batches, the first weights and dropout
@@ -123,5 +122,5 @@ def dataset(settings: Config) -> pipelines.Pretraining:
         batch_size=training.batch_size,
         validation_steps=training.validation_steps,
         seed=settings.seed,
-        mask_rate=data.mask_rate,
+        drawing=settings.drawing,
     )

@@ -1,0 +1,321 @@
+"""Batches as functions of their number: which rows, which texts, which masks.
+
+Shape letters: B rows, T tokens in a row, P mask slots in a row, S texts (or pairs) in a row,
+K stores.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpt import features
+from tfpt.pipelines import draws, masking, mixing, pairing, rows
+from tfpt.pipelines.settings import Drawing
+from tfpt.pipelines.store import Store
+from tfpt.pipelines.tokenizer import Tokenizer
+
+SHORTEST_ROW = 8  # tokens
+
+# Streams of random numbers from one seed (epochs.py has 2): of rows, and of duplicates.
+_ROWS, _DUPLICATES = 1, 3
+# Orders of one seed: of the lengths of rows; the others by the number of the length and the store.
+_LENGTHS = 0
+_MOST_STORES = 1 << 10
+
+Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each batch that a worker draws."""
+
+    index: int = 0  # of the worker, from 0
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.num_workers:
+            raise ValueError(
+                f"`index` of a share is from 0 to num_workers - 1; received index={self.index}, "
+                f"num_workers={self.num_workers}."
+            )
+
+
+class Shape:
+    """The rows of one length: batches of them, by their number among those of this length."""
+
+    def __init__(
+        self,
+        sources: Sequence["Source"],
+        counts: np.ndarray,
+        settings: "Settings",
+        *,
+        number: int,
+        sequence_length: int,
+        batch_size: int,
+    ):
+        """What a draw needs.
+
+        Args:
+            sources: The stores that have such rows.
+            counts: int64 (K,): rows of each of them in a cycle; see `mixing`.
+            number: Of this length among all; its draws are unrelated to those of the others.
+        """
+        tokenizer, drawing = settings.tokenizer, settings.drawing
+        self.batch_size = batch_size
+        self.num_rows = int(counts.sum())  # of a cycle
+        self._sources, self._counts, self._number = sources, counts, number
+        self._length = sequence_length
+        self._settings, self._drawing, self._seed = settings, drawing, settings.seed
+        self._num_texts = sources[0].examples.num_texts
+        self._pairs = drawing.pairing != "single"
+        self._max_masks = drawing.masking.num_slots(sequence_length - drawing.num_specials)
+        self._entries = masking.entries(
+            tokenizer.vocabulary_size, tokenizer.special_ids, tokenizer.mask_id
+        )
+        self._text_bits = self._num_texts * pairing.NUM_BITS
+        self._num_bits = self._text_bits + masking.num_bits(
+            drawing.masking, sequence_length, self._max_masks
+        )
+
+    def draw(self, batch, rate, share: Share) -> Batch:
+        """Draw a worker's share of the batch of a number.
+
+        Args:
+            batch: int64 scalar.
+            rate: float32 scalar, the share of tokens to predict.
+        """
+        num_rows = self.batch_size // share.num_workers
+        first = batch * self.batch_size + share.index * num_rows
+        row = first + tf.range(num_rows, dtype=tf.int64)
+        order = _order(self._number, 0)
+        stream, index = mixing.stream_rows(row, self._counts, seed=self._seed, stream=order)
+        seed = [self._seed, _ROWS + (self._number << 8)]
+        bits = draws.row_bits(seed, first, num_rows, self._num_bits)
+        if len(self._sources) == 1:
+            inputs, follows, used, bits = self._texts(0, index, bits)
+        else:
+            inputs, follows, used, bits = self._stitched(stream, index, bits)
+        inputs = {name: self._ensured(name, value, num_rows) for name, value in inputs.items()}
+        bits = tf.ensure_shape(bits, [num_rows, self._num_bits])
+
+        masked = masking.mask_tokens(
+            inputs[features.TOKEN_IDS],
+            bits[:, self._text_bits :],
+            entries=self._entries,
+            masking=self._drawing.masking,
+            max_masks=self._max_masks,
+            rate=rate,
+            starts=self._word_starts(inputs[features.TOKEN_IDS]),
+        )
+        inputs[features.TOKEN_IDS] = masked.token_ids
+        inputs[features.MASK_POSITIONS] = masked.positions
+        labels, weights = {features.MASKED_LM: masked.ids}, {features.MASKED_LM: masked.weights}
+        if self._pairs:
+            shape = [num_rows, self._num_texts]
+            used = tf.ensure_shape(used, shape)
+            follows = tf.ensure_shape(follows, shape) & used
+            labels[self._drawing.pairing] = tf.cast(follows, tf.int32)
+            weights[self._drawing.pairing] = tf.cast(used, tf.float32)
+        return inputs, labels, weights
+
+    def _texts(self, store: int, index, bits):
+        """Rows of one store, not masked yet: features, what follows, what is used, and the bits."""
+        source, drawing = self._sources[store], self._drawing
+        if drawing.duplicates:
+            # The same numbers whenever a version of an example comes round.
+            num_rows = source.examples.num_rows
+            version = index // num_rows % drawing.duplicates
+            seed = [self._seed, _DUPLICATES + (_order(self._number, source.number) << 8)]
+            number = version * num_rows + source.examples.place(index)
+            bits = draws.hashed_bits(seed, number, self._num_bits)
+        sentence, room = source.examples.draw(index)  # (B, S)
+        used = room > 0
+        texts = pairing.draw_texts(
+            tf.reshape(sentence, [-1]),
+            tf.reshape(bits[:, : self._text_bits], [-1, pairing.NUM_BITS]),
+            source.arrays.sentence_offsets,
+            source.arrays.document_offsets,
+            num_tokens=tf.reshape(room, [-1]),
+            pairing=drawing.pairing,
+        )
+        inputs = rows.assemble(
+            source.arrays.token_ids,
+            texts,
+            used,
+            sequence_length=self._length,
+            tokenizer=self._settings.tokenizer,
+            pairs=self._pairs,
+        )
+        return inputs, tf.reshape(texts.follows, tf.shape(used)), used, bits
+
+    def _stitched(self, stream, index, bits):
+        """The same from several stores, each row from its own."""
+        places = tf.dynamic_partition(tf.range(tf.size(stream)), stream, len(self._sources))
+        parts = [
+            self._texts(store, tf.gather(index, place), tf.gather(bits, place))
+            for store, place in enumerate(places)
+        ]
+        return tf.nest.map_structure(lambda *part: tf.dynamic_stitch(places, part), *parts)
+
+    def _ensured(self, name: str, value, num_rows: int):
+        sizes = {"B": num_rows, "T": self._length, "S": self._num_texts}
+        return tf.ensure_shape(value, [sizes[letter] for letter in features.FEATURES[name].shape])
+
+    def _word_starts(self, token_ids):
+        if self._drawing.masking.unit != "word":
+            return None
+        return tf.gather(tf.constant(self._settings.tokenizer.word_starts), token_ids)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all rows have in common."""
+
+    tokenizer: Tokenizer
+    drawing: Drawing
+    seed: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A store's rows of one length."""
+
+    number: int  # of the store
+    arrays: rows.Arrays
+    examples: rows.Examples
+
+
+def draw_function(
+    stores: Sequence[Store],
+    settings: Settings,
+    *,
+    sequence_length: int,
+    batch_size: int,
+    share: Share,
+) -> Callable[[Any], Batch]:
+    """A function from the number of a batch, int64 scalar, to a worker's share of it."""
+    workers = share.num_workers
+    shapes = _shapes(stores, settings, sequence_length, batch_size, workers)
+    counts = np.array([max(1, round(shape.num_rows / shape.batch_size)) for shape in shapes])
+
+    def draw(batch):
+        rate = masking.rate_at(settings.drawing.masking, batch)
+        if len(shapes) == 1:
+            return shapes[0].draw(batch, rate, share)
+        shape, index = mixing.stream_rows(batch[None], counts, seed=settings.seed, stream=_LENGTHS)
+        branches = [functools.partial(one.draw, index[0], rate, share) for one in shapes]
+        return tf.switch_case(shape[0], branches)
+
+    return draw
+
+
+def num_rows(stores: Sequence[Store], settings: Settings, sequence_length: int) -> int:
+    """How many rows an epoch has, over all lengths and stores."""
+    shapes = _shapes(stores, settings, sequence_length, batch_size=1, multiple=1)
+    return sum(shape.num_rows for shape in shapes)
+
+
+def _shapes(
+    stores: Sequence[Store],
+    settings: Settings,
+    sequence_length: int,
+    batch_size: int,
+    multiple: int,
+) -> list[Shape]:
+    """The lengths of rows that there are; the rows of a batch are a multiple of `multiple`."""
+    drawing = settings.drawing
+    opened = [_Opened(store, drawing, sequence_length) for store in stores]
+    shapes, shortest = [], 0
+    for number, length in enumerate(_row_lengths(sequence_length, drawing)):
+        found = _sources(opened, range(shortest, length + 1), settings, number)
+        if found:
+            # About as many tokens in every batch.
+            size = batch_size * sequence_length // length // multiple * multiple
+            sizes = {"sequence_length": length, "batch_size": size}
+            shapes.append(Shape(*found, settings, number=number, **sizes))
+        shortest = length + 1
+    return shapes
+
+
+def example_starts(store: Store, drawing: Drawing, sequence_length: int) -> np.ndarray:
+    """int64 (E,): the sentences that the examples of an epoch start with."""
+    starts = pairing.example_starts(
+        store.sentence_offsets,
+        store.document_offsets,
+        sequence_length - drawing.num_specials,
+        drawing.min_tokens,
+    )
+    if not len(starts):
+        raise ValueError(
+            f"The store {store.path} holds no document of {drawing.min_tokens} tokens or more."
+        )
+    return starts
+
+
+class _Opened:
+    """A store with its examples, and how long they are where that matters."""
+
+    def __init__(self, store: Store, drawing: Drawing, sequence_length: int):
+        self.arrays = rows.map_arrays(store)
+        self.starts = example_starts(store, drawing, sequence_length)
+        self.lengths = None
+        if drawing.layout != "padded":
+            budget = sequence_length - drawing.num_specials
+            self.lengths = pairing.example_lengths(
+                self.starts, store.sentence_offsets, store.document_offsets, budget
+            )
+
+
+def _sources(
+    opened: Sequence[_Opened], lengths: range, settings: Settings, number: int
+) -> tuple[list[Source], np.ndarray] | None:
+    """The rows of some lengths, of all stores that have any, and how many of each in a cycle."""
+    drawing, found, parts = settings.drawing, [], []
+    for place, store in enumerate(opened):
+        order = {"seed": settings.seed, "stream": _order(number, place + 1)}
+        budget = lengths[-1] - drawing.num_specials
+        starts, share = store.starts, 1.0
+        if drawing.layout == "packed":
+            examples = rows.PackedExamples(
+                starts,
+                store.lengths,
+                budget,
+                specials=drawing.num_specials,
+                max_texts=drawing.max_texts,
+                **order,
+            )
+        else:
+            if drawing.layout == "bucketed":
+                full = store.lengths + drawing.num_specials
+                starts = starts[(full >= lengths[0]) & (full <= lengths[-1])]
+                share = len(starts) / len(store.starts)
+            if not len(starts):
+                continue
+            examples = rows.Examples(starts, budget, **order)
+        found.append(Source(place, store.arrays, examples))
+        parts.append(drawing.weights[place] * share if drawing.weights else examples.num_rows)
+    if not found:
+        return None
+    num_rows = sum(source.examples.num_rows for source in found)
+    counts = mixing.shares(parts, num_rows) if drawing.weights else np.array(parts, np.int64)
+    return found, counts
+
+
+def _row_lengths(sequence_length: int, drawing: Drawing) -> list[int]:
+    """Ascending; each the half of the next, in steps of 8 tokens."""
+    lengths = [sequence_length]
+    while drawing.layout == "bucketed" and len(lengths) < drawing.num_buckets:
+        half = -(-lengths[-1] // 2 // SHORTEST_ROW) * SHORTEST_ROW
+        if half in lengths:
+            break
+        lengths.append(half)
+    return lengths[::-1]
+
+
+def _order(number: int, store: int) -> int:
+    """The number of an order: of the rows of a length, of a store (from 1; 0 is their mix)."""
+    return 1 + number * _MOST_STORES + store
