@@ -83,6 +83,12 @@ def mask_bias(padding_mask):
     return (1.0 - tf.cast(padding_mask, tf.float32))[:, None, None, :] * _MASKED
 
 
+def text_bias(text_ids):
+    """int32 (B, T), the text of each token -> float32 (B, 1, T, T) to add to the scores."""
+    apart = text_ids[:, None, :, None] != text_ids[:, None, None, :]
+    return tf.cast(apart, tf.float32) * _MASKED
+
+
 def random_bytes(shape, seed, number: int):
     """uint8 of `shape`, drawn from a seed (2,) and the number of the draw; others on each replica.
 
@@ -184,22 +190,27 @@ class PositionEmbedding(keras.layers.Layer):
         self.norm = LayerNorm(name="norm")
         self.seed_generator = keras.random.SeedGenerator()
 
-    def build(self, input_shape):
+    def build(self, x_shape, position_ids_shape=None):
         self.embeddings = self.add_weight(
             name="embeddings",
-            shape=(self.max_sequence_length, input_shape[-1]),
+            shape=(self.max_sequence_length, x_shape[-1]),
             initializer=initializer(),
         )
-        self.norm.build(input_shape)
+        self.norm.build(x_shape)
 
-    def call(self, x, training=False):
+    def call(self, x, position_ids=None, training=False):
         length = x.shape[1]
         if length is not None and length > self.max_sequence_length:
             raise ValueError(
                 f"Rows of {length} tokens do not fit: the encoder has positions for "
                 f"{self.max_sequence_length}. Shorten the rows, or set max_sequence_length."
             )
-        x = self.norm(x + self.embeddings[: tf.shape(x)[1]])
+        if position_ids is None:
+            rows = self.embeddings[: tf.shape(x)[1]]
+        else:
+            rows = gather_rows(self.embeddings, tf.reshape(position_ids, [-1]))
+            rows = tf.reshape(rows, tf.shape(x))
+        x = self.norm(x + rows)
         if not (training and self.dropout_rate):
             return x
         return dropout(
@@ -219,16 +230,18 @@ class TransformerLayer(keras.layers.Layer):
         intermediate_dim: int,
         dropout_rate: float,
         product_dtype: str = "float32",
+        packed: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.packed = packed
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout_rate = dropout_rate
         self.product_dtype = product_dtype
         self.seed_generator = keras.random.SeedGenerator()
 
-    def build(self, x_shape, padding_mask_shape):
+    def build(self, x_shape, text_ids_shape):
         hidden_dim = x_shape[-1]
         dtype = self.product_dtype
         # One product for queries, keys and values is faster than three.
@@ -244,13 +257,15 @@ class TransformerLayer(keras.layers.Layer):
         self.attention_norm.build((None, hidden_dim))
         self.output_norm.build((None, hidden_dim))
 
-    def call(self, x, padding_mask, training=False):
+    def call(self, x, text_ids, training=False):
+        """`text_ids` int32 (B, T): 0 for padding, else 1; where packed, the number of the text."""
         rate = self.dropout_rate
         seed = self.seed_generator.next() if training and rate else None
         shape = tf.shape(x)
         flat = tf.reshape(x, [-1, x.shape[-1]])  # (N, H)
 
-        attended = self._attention(flat, shape, mask_bias(padding_mask), seed)
+        bias = text_bias(text_ids) if self.packed else mask_bias(text_ids)
+        attended = self._attention(flat, shape, bias, seed)
         flat = bias_dropout_residual_norm(
             self.attention_output.product(attended),
             self.attention_output.bias,
@@ -288,5 +303,19 @@ class TransformerLayer(keras.layers.Layer):
     def _noise(shape, seed, number: int):
         return None if seed is None else random_bytes(shape, seed, number)
 
-    def compute_output_shape(self, x_shape, padding_mask_shape):
+    def compute_output_shape(self, x_shape, text_ids_shape):
         return x_shape
+
+
+class StatesAt(keras.layers.Layer):
+    """The states at some places of each row: (B, T, H) and int32 (B, S) -> (B, S, H)."""
+
+    def call(self, x, positions):
+        shape = tf.shape(x)
+        rows = tf.reshape(positions + (tf.range(shape[0]) * shape[1])[:, None], [-1])
+        states = gather_rows(tf.reshape(x, [-1, x.shape[-1]]), rows)
+        states = tf.reshape(states, [shape[0], tf.shape(positions)[1], x.shape[-1]])
+        return tf.ensure_shape(states, [*positions.shape, x.shape[-1]])
+
+    def compute_output_shape(self, x_shape, positions_shape):
+        return (*positions_shape, x_shape[-1])

@@ -1,7 +1,7 @@
 """Heads and losses for text.
 
-Shape letters: B rows, T tokens in a row, P mask slots in a row, H hidden width, V vocabulary,
-C classes.
+Shape letters: B rows, T tokens in a row, P mask slots in a row, S texts in a row, H hidden width,
+V vocabulary, C classes.
 """
 
 import keras
@@ -11,9 +11,9 @@ from tfpt import features
 from tfpt.models.layers import (
     LayerNorm,
     Linear,
+    StatesAt,
     bias_gelu,
     dropout,
-    gather_rows,
     matmul,
     random_bytes,
 )
@@ -54,15 +54,35 @@ def next_sentence(encoder: keras.Model, *, weight: float = 1.0) -> Objective:
     """Tell whether text B follows text A.
 
     Returns:
-        An objective with the output `next_sentence`, logits float32 (B, 1, 2).
+        An objective with the output `next_sentence`, logits float32 (B, S, 2); S is 1 unless the
+        encoder is packed.
 
     Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
     """
+    return _pair(encoder, features.NEXT_SENTENCE, weight)
+
+
+def sentence_order(encoder: keras.Model, *, weight: float = 1.0) -> Objective:
+    """Tell whether text B follows text A, or A follows B.
+
+    Returns:
+        An objective with the output `sentence_order`, logits float32 (B, S, 2); S is 1 unless the
+        encoder is packed.
+
+    Source: Lan et al. 2020, section 3.1, https://arxiv.org/abs/1909.11942.
+    """
+    return _pair(encoder, features.SENTENCE_ORDER, weight)
+
+
+def _pair(encoder: keras.Model, name: str, weight: float) -> Objective:
+    """One of two things is true of each pair of texts."""
     pooled = encoder.output[features.POOLED_OUTPUT]
-    logits = Linear(2, name="next_sentence_head")(pooled)
+    logits = Linear(2, name=f"{name}_head")(pooled)
+    if len(logits.shape) == 2:
+        logits = keras.layers.Reshape((1, 2), name=f"{name}_logits")(logits)
     return Objective(
-        name=features.NEXT_SENTENCE,
-        output=keras.layers.Reshape((1, 2), name="next_sentence_logits")(logits),
+        name=name,
+        output=logits,
         loss=cross_entropy,
         metrics={"accuracy": is_correct},
         weight=weight,
@@ -83,10 +103,15 @@ def classification(
         An objective with the output `classification`, logits float32 (B, C).
 
     Raises:
-        ValueError: Fewer than 2 classes.
+        ValueError: Fewer than 2 classes, or the encoder is packed.
     """
     if num_classes < 2:
         raise ValueError(f"`num_classes` must be at least 2; received {num_classes}.")
+    if len(encoder.output[features.POOLED_OUTPUT].shape) > 2:
+        raise ValueError(
+            "`classification` takes one text, or pair, to a row; the encoder is a packed one. "
+            "Build it without packed=True: the weights are the same."
+        )
     pooled = Dropout(dropout_rate, name="classification_dropout")(
         encoder.output[features.POOLED_OUTPUT]
     )
@@ -117,6 +142,7 @@ class MaskedLMHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.product_dtype = product_dtype
         self.token_embedding = token_embedding
+        self.states_at = StatesAt(name="states_at")
 
     def build(self, sequence_shape, positions_shape):
         hidden_dim = sequence_shape[-1]
@@ -128,14 +154,12 @@ class MaskedLMHead(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(vocabulary_size,), initializer="zeros")
 
     def call(self, sequence, positions):
-        shape = tf.shape(sequence)
-        flat = tf.reshape(sequence, [-1, sequence.shape[-1]])
-        rows = tf.reshape(positions + (tf.range(shape[0]) * shape[1])[:, None], [-1])
-        x = gather_rows(flat, rows)  # (B * P, H)
+        x = self.states_at(sequence, positions)
+        x = tf.reshape(x, [-1, sequence.shape[-1]])  # (B * P, H)
         x = self.norm(bias_gelu(self.transform.product(x), self.transform.bias))
         table = tf.convert_to_tensor(self.token_embedding.embeddings)
         logits = matmul(x, table, self.product_dtype, transpose_y=True) + self.bias
-        logits = tf.reshape(logits, [shape[0], tf.shape(positions)[1], table.shape[0]])
+        logits = tf.reshape(logits, tf.concat([tf.shape(positions), [table.shape[0]]], axis=0))
         return tf.ensure_shape(logits, [*positions.shape, table.shape[0]])
 
     def compute_output_shape(self, sequence_shape, positions_shape):

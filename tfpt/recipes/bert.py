@@ -97,14 +97,17 @@ def config() -> Config:
 
 
 def model(settings: Config, tokenizer: pipelines.Tokenizer) -> objectives.Model:
-    """The encoder with both of BERT's objectives."""
-    dtype = settings.training.product_dtype
-    encoder = models.encoder(settings.model, tokenizer.vocabulary_size, product_dtype=dtype)
-    return objectives.model(
-        encoder,
-        objectives.masked_lm(encoder, product_dtype=dtype),
-        objectives.next_sentence(encoder),
-    )
+    """The encoder with masked words and, for pairs of texts, what is to be told of them."""
+    dtype, drawing = settings.training.product_dtype, settings.drawing
+    packed = drawing.layout == "packed"
+    size = tokenizer.vocabulary_size
+    encoder = models.encoder(settings.model, size, product_dtype=dtype, packed=packed)
+    of_pairs = {
+        "next_sentence": objectives.next_sentence,
+        "sentence_order": objectives.sentence_order,
+    }
+    told = [of_pairs[drawing.pairing](encoder)] if drawing.pairing in of_pairs else []
+    return objectives.model(encoder, objectives.masked_lm(encoder, product_dtype=dtype), *told)
 
 
 def dataset(settings: Config) -> pipelines.Pretraining:
