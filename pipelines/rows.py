@@ -172,26 +172,29 @@ _PLACES = ("a_start", "a_length", "b_start", "b_length")
 
 def _filled(token_ids, position, parts, tokenizer: Tokenizer, pairs: bool) -> dict[str, Any]:
     """The tokens at `position` (B, T) of each column's example; `parts` are (B, 1) or (B, T)."""
-    a_start, a_length, b_start, b_length = parts
-    a_end = 1 + tf.cast(a_length, tf.int32)  # the position of the first [SEP]
-    b_end = a_end + 1 + tf.cast(b_length, tf.int32) if pairs else a_end  # of the last
-    in_text = (position >= 1) & (position < b_end)
-    if pairs:
-        in_text &= position != a_end
+    # Places in a file of fewer than 2**31 tokens fit into 32 bits, which is faster.
+    places = tf.int32 if token_ids.shape[0] < 1 << 31 else tf.int64
+    a_start, b_start = tf.cast(parts[0], places), tf.cast(parts[2], places)
+    a_end = 1 + tf.cast(parts[1], tf.int32)  # the position of the first [SEP]
+    b_end = a_end + 1 + tf.cast(parts[3], tf.int32) if pairs else a_end  # of the last
     in_b = position > a_end
     # Where a text would have to begin for its tokens to lie at their positions.
     origin = a_start - 1
     if pairs:
-        origin = tf.where(in_b, b_start - tf.cast(a_end, tf.int64) - 1, origin)
-    source = tf.where(in_text, origin + tf.cast(position, tf.int64), 0)
-    row = tf.where(in_text, tf.cast(tf.gather(token_ids, source), tf.int32), tokenizer.pad_id)
-    row = tf.where(position == 0, tokenizer.cls_id, row)
+        origin = tf.where(in_b, b_start - tf.cast(a_end, places) - 1, origin)
+    # What is no token of a text is read from somewhere, and written over.
+    source = tf.cast(position, places) + origin
+    source = tf.clip_by_value(source, 0, tf.cast(token_ids.shape[0] - 1, places))
+    row = tf.cast(tf.gather(token_ids, source), tf.int32)
+    mask = position <= b_end
+    row = tf.where(mask, row, tokenizer.pad_id)
     is_end = (position == a_end) | (position == b_end) if pairs else position == a_end
     row = tf.where(is_end, tokenizer.sep_id, row)
-    mask = position <= b_end
-    segments = tf.cast(in_b & mask, tf.int32) if pairs else tf.zeros_like(row)
+    row = tf.where(position == 0, tokenizer.cls_id, row)
+    mask = tf.cast(mask, tf.int32)
+    segments = tf.cast(in_b, tf.int32) * mask if pairs else tf.zeros_like(row)
     return {
         features.TOKEN_IDS: row,
         features.SEGMENT_IDS: segments,
-        features.PADDING_MASK: tf.cast(mask, tf.int32),
+        features.PADDING_MASK: mask,
     }

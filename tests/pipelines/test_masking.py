@@ -269,3 +269,13 @@ def test_the_rate_goes_from_one_value_to_another():
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Masking(**changes)
+
+
+@pytest.mark.parametrize(
+    "special", [(0, 1, 2, 3, 4), (0, 100, 101, 102, 103), (1, 3, 5, 7, 9, 11), ()]
+)
+def test_what_is_special_is_told_wherever_it_stands(special):
+    known = masking.entries(200, special, mask_id=4)
+    ids = tf.range(200)[None]
+    expected = ~np.isin(np.arange(200), special)
+    np.testing.assert_array_equal(masking._ordinary(ids, known).numpy()[0], expected)
