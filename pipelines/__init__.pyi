@@ -16,7 +16,7 @@ from .settings import Drawing as Drawing
 from .settings import Masking as Masking
 from .store import Store as Store
 from .store import open_store as open_store
-from .store import write_store as write_store
+from .store_writer import write_store as write_store
 from .tokenizer import Tokenizer as Tokenizer
 from .tokenizer import load_tokenizer as load_tokenizer
 from .vocabulary import train_wordpiece as train_wordpiece

@@ -1,6 +1,6 @@
 """The token store: a corpus, tokenized once, as flat files that batches are drawn from.
 
-    store.json              counts, vocabulary hash, sha256 of each file, tfpt version
+    store.json              counts, vocabulary hash, sha256 of each 64 MiB, tfpt version
     token_ids.bin           uint16 (N,), or uint32 for vocabularies past 65,536
     sentence_offsets.bin    int64 (S + 1,): sentence s is token_ids[offsets[s]:offsets[s + 1]]
     document_offsets.bin    int64 (D + 1,): document d has sentences offsets[d] to offsets[d + 1]
@@ -12,10 +12,10 @@ N tokens, S sentences, D documents.
 import hashlib
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ import tensorflow as tf
 from tfpt import __version__
 from tfpt.pipelines.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 TOKEN_IDS = "token_ids.bin"
 SENTENCE_OFFSETS = "sentence_offsets.bin"
 DOCUMENT_OFFSETS = "document_offsets.bin"
-# Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
-_SENTENCES_AT_ONCE = 8192
+ARRAYS = (TOKEN_IDS, SENTENCE_OFFSETS, DOCUMENT_OFFSETS)
+# Of a file, in bytes: each has a checksum, so that damage can be placed.
+BLOCK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -67,43 +68,6 @@ def tensor_over(array: np.ndarray) -> tf.Tensor:
         raise RuntimeError("Token stores are little-endian; this machine is not.")
     # The file starts at a page, so the pointer is aligned: dlpack aborts the process otherwise.
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
-def write_store(
-    documents: Iterable[tuple[str, ...]], tokenizer: Tokenizer, path: str | Path
-) -> Store:
-    """Tokenize a corpus once and write it as a token store.
-
-    The store appears at `path` when it is whole; whatever goes wrong before, nothing is left there.
-
-    Args:
-        documents: The sentences of each document; see `read_documents`.
-        tokenizer: Its vocabulary is saved inside the store.
-        path: The folder to write; must not exist.
-
-    Raises:
-        FileExistsError: There is something at `path` already.
-        ValueError: The corpus holds no text.
-        OSError: The disk is full, or the folder cannot be written.
-    """
-    target = Path(path)
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists already. A store is never overwritten: remove it, or name another "
-            "folder."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    try:
-        partial.mkdir()
-        tokenizer.save(partial)
-        counts = _write_arrays(documents, tokenizer, partial)
-        _write_description(partial, counts)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return open_store(target, tokenizer)
 
 
 def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
@@ -147,81 +111,48 @@ def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
 
 
 def verify_store(store: Store) -> None:
-    """Read every file of a store and compare its sha256 with what was written.
+    """Read every file of a store and compare it, block by block, with what was written.
 
     Raises:
-        ValueError: A file changed since the store was written; names it.
+        ValueError: A file changed since the store was written; names it and the place.
     """
+    for _ in verified_blocks(store):
+        pass
+
+
+def verified_blocks(store: Store) -> Iterator[int]:
+    """`verify_store` step by step: gives the bytes of each block that is as it was written."""
     description = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
     for name, expected in description["files"].items():
-        with open(store.path / name, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-                raise ValueError(f"{store.path / name} is damaged; write the store anew.")
+        path = store.path / name
+        for number, (size, digest) in enumerate(block_checksums(path)):
+            if number >= len(expected["blocks"]) or digest != expected["blocks"][number]:
+                first = number * BLOCK
+                raise ValueError(
+                    f"{path} is damaged in block {number}, bytes {first:,} to {first + size:,}: it "
+                    "is not what was written. Copy the file anew, or write the store anew."
+                )
+            yield size
 
 
-@dataclass
-class _Counts:
-    num_tokens: int
-    num_sentences: int
-    num_documents: int
-    token_dtype: str
-    vocabulary_sha256: str
+def block_checksums(path: Path) -> Iterator[tuple[int, str]]:
+    """Size in bytes and sha256 of each block of a file; a few are read at once."""
 
+    def checksum(first: int) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with open(path, "rb") as file:
+            file.seek(first)
+            while size < BLOCK and (chunk := file.read(min(1 << 20, BLOCK - size))):
+                digest.update(chunk)
+                size += len(chunk)
+        return size, digest.hexdigest()
 
-def _write_arrays(documents, tokenizer: Tokenizer, folder: Path) -> _Counts:
-    """Stream the documents through the tokenizer into the three files."""
-    dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4")
-    num_tokens = num_sentences = num_documents = 0
-    with (
-        open(folder / TOKEN_IDS, "wb") as tokens,
-        open(folder / SENTENCE_OFFSETS, "wb") as sentences,
-        open(folder / DOCUMENT_OFFSETS, "wb") as borders,
-    ):
-        sentences.write(np.zeros(1, "<i8").tobytes())
-        borders.write(np.zeros(1, "<i8").tobytes())
-        for batch in _sentence_batches(documents):
-            texts = [sentence for document in batch for sentence in document]
-            ragged = tokenizer.tokenize(tf.constant(texts))
-            lengths = ragged.row_lengths().numpy()
-            document_ids = np.repeat(np.arange(len(batch)), [len(document) for document in batch])
-            # A sentence without a token (control characters only, say) is none.
-            kept = lengths > 0
-            per_document = np.bincount(document_ids[kept], minlength=len(batch))
-            per_document = per_document[per_document > 0]
-            tokens.write(ragged.values.numpy().astype(dtype).tobytes())
-            sentences.write((num_tokens + np.cumsum(lengths[kept])).astype("<i8").tobytes())
-            borders.write((num_sentences + np.cumsum(per_document)).astype("<i8").tobytes())
-            num_tokens += int(lengths.sum())
-            num_sentences += int(kept.sum())
-            num_documents += len(per_document)
-    if not num_tokens:
-        raise ValueError("The corpus is empty: no document holds a token. Check the sources.")
-    return _Counts(num_tokens, num_sentences, num_documents, dtype.name, tokenizer.sha256)
-
-
-def _sentence_batches(documents: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
-    """Whole documents, gathered to about `_SENTENCES_AT_ONCE` sentences."""
-    batch: list[tuple[str, ...]] = []
-    size = 0
-    for document in documents:
-        if document:
-            batch.append(document)
-            size += len(document)
-        if size >= _SENTENCES_AT_ONCE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _write_description(folder: Path, counts: _Counts) -> None:
-    files: dict[str, Any] = {}
-    for name in (TOKEN_IDS, SENTENCE_OFFSETS, DOCUMENT_OFFSETS):
-        with open(folder / name, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files[name] = {"bytes": (folder / name).stat().st_size, "sha256": digest}
-    description = {"format": FORMAT, "tfpt": __version__, **asdict(counts), "files": files}
-    (folder / "store.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    # hashlib lets other threads run; as many blocks as threads are under way, not the whole file.
+    num_threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(num_threads) as pool:
+        firsts = range(0, path.stat().st_size, BLOCK)
+        for place in range(0, len(firsts), num_threads):
+            yield from pool.map(checksum, firsts[place : place + num_threads])
 
 
 def _check_sizes(store: Store, files: dict[str, Any]) -> None:

@@ -1,0 +1,114 @@
+"""A part of a token store: the arrays of some documents, with offsets of their own.
+
+token_ids.bin           uint16 (n,) or uint32
+sentence_offsets.bin    int64 (s,): where each sentence ends, in tokens of the part
+document_offsets.bin    int64 (d,): where each document ends, in sentences of the part
+part.json               counts, and sha256 of each 64 MiB
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfpt.pipelines.store import ARRAYS, block_checksums
+from tfpt.pipelines.tokenizer import Tokenizer
+
+# Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
+_SENTENCES_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a part or a store holds."""
+
+    num_tokens: int
+    num_sentences: int
+    num_documents: int
+
+
+def write_part(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
+    """Write the arrays of a part; the folder gets its name when they are whole."""
+    beside = folder.with_suffix(".tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    counts = _write_arrays(documents, tokenizer, beside)
+    files = {name: [digest for _, digest in block_checksums(beside / name)] for name in ARRAYS}
+    write_whole(beside / "part.json", json.dumps({"counts": asdict(counts), "files": files}))
+    beside.rename(folder)
+    return counts
+
+
+def written_counts(folder: Path) -> Counts | None:
+    """What a part holds that was written before; None where it was not, or has changed since."""
+    if not folder.exists():
+        return None
+    description = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+    for name in ARRAYS:
+        blocks = [digest for _, digest in block_checksums(folder / name)]
+        if blocks != description["files"][name]:
+            shutil.rmtree(folder)
+            return None
+    return Counts(**description["counts"])
+
+
+def _write_arrays(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
+    """Stream the documents through the tokenizer into the three files; offsets without the 0."""
+    import tensorflow as tf
+
+    dtype = token_dtype(tokenizer)
+    num_tokens = num_sentences = num_documents = 0
+    with contextlib.ExitStack() as stack:
+        tokens, sentences, borders = (
+            stack.enter_context(open(folder / name, "wb")) for name in ARRAYS
+        )
+        for batch in _sentence_batches(documents):
+            texts = [sentence for document in batch for sentence in document]
+            ragged = tokenizer.tokenize(tf.constant(texts))
+            lengths = ragged.row_lengths().numpy()
+            document_ids = np.repeat(np.arange(len(batch)), [len(document) for document in batch])
+            # A sentence without a token (control characters only, say) is none.
+            kept = lengths > 0
+            per_document = np.bincount(document_ids[kept], minlength=len(batch))
+            per_document = per_document[per_document > 0]
+            tokens.write(ragged.values.numpy().astype(dtype).tobytes())
+            sentences.write((num_tokens + np.cumsum(lengths[kept])).astype("<i8").tobytes())
+            borders.write((num_sentences + np.cumsum(per_document)).astype("<i8").tobytes())
+            num_tokens += int(lengths.sum())
+            num_sentences += int(kept.sum())
+            num_documents += len(per_document)
+    return Counts(num_tokens, num_sentences, num_documents)
+
+
+def _sentence_batches(documents: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
+    """Whole documents, gathered to about `_SENTENCES_AT_ONCE` sentences."""
+    batch: list[tuple[str, ...]] = []
+    size = 0
+    for document in documents:
+        if document:
+            batch.append(document)
+            size += len(document)
+        if size >= _SENTENCES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def token_dtype(tokenizer: Tokenizer) -> np.dtype:
+    return np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there is whole, also after the machine lost its power."""
+    beside = path.with_name(f"{path.name}.tmp")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
