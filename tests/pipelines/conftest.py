@@ -1,9 +1,14 @@
-"""A small corpus with a vocabulary of its own."""
+"""A small corpus with a vocabulary of its own; makes `drawn` importable."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfpt.pipelines import Tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 WORDS = [f"w{number}" for number in range(200)]
 

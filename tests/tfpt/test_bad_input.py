@@ -220,7 +220,7 @@ def test_a_run_cannot_do_what_it_is_asked_for(refused, given, tmp_path):
         ("training.learning_rate=nan", "learning_rate` takes a number; received 'nan'."),
         ("model.num_heads=7", "num_heads=7"),
         ("training.batch_size=0", "`batch_size` of Training must be a positive number; received"),
-        ("data.mask_rate=15", "`mask_rate` of Data must be a share in (0, 1); received"),
+        ("drawing.masking.rate=15", "`rate` of Masking must be a share of tokens, in (0, 1)"),
         ("data.sequence_length=4096", "but the model has positions for 512 tokens"),
         ("model=3", "`model` is a group of fields; set one of model.num_layers, "),
         ("model.num_layers", "Write an override as name=value; received 'model.num_layers'."),

@@ -5,7 +5,7 @@ r"""BERT: masked words and next sentences, on a token store.
     tfpt store 'valid/*.txt' --layout text --vocabulary vocab.txt --out stores/valid
     tfpt pretrain bert --out runs/bert --set data.store=stores/train \
         --set data.validation_store=stores/valid --set data.sequence_length=64 \
-        --set data.mask_rate=0.3 --set model.num_layers=2 --set model.hidden_dim=256 \
+        --set drawing.masking.rate=0.3 --set model.num_layers=2 --set model.hidden_dim=256 \
         --set model.num_heads=4 --set model.intermediate_dim=1024 \
         --set model.max_sequence_length=128 --set model.dropout_rate=0 \
         --set training.batch_size=64 --set training.total_steps=10000 \
@@ -77,7 +77,7 @@ class Config:
     """The recipe's numbers."""
 
     data: Data = field(default_factory=Data)
-    drawing: pipelines.Drawing = field(default_factory=lambda: pipelines.Drawing())
+    drawing: pipelines.Drawing = field(default_factory=pipelines.Drawing)
     model: models.Model = models.BERT_SMALL
     training: tfpt.config.Training = field(default_factory=tfpt.config.Training)
     seed: int = 0  # of the batches, the first weights and dropout
