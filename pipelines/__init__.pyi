@@ -16,6 +16,8 @@ from .settings import Drawing as Drawing
 from .settings import Masking as Masking
 from .store import Store as Store
 from .store import open_store as open_store
+from .store import verified_blocks as verified_blocks
+from .store import verify_store as verify_store
 from .store_writer import write_store as write_store
 from .tokenizer import Tokenizer as Tokenizer
 from .tokenizer import load_tokenizer as load_tokenizer

@@ -235,8 +235,17 @@ def _shapes(
         if found:
             # About as many tokens in every batch.
             size = batch_size * sequence_length // length // multiple * multiple
-            sizes = {"sequence_length": length, "batch_size": size}
-            shapes.append(Shape(*found, settings, number=number, **sizes))
+            sources, counts = found
+            shapes.append(
+                Shape(
+                    sources,
+                    counts,
+                    settings,
+                    number=number,
+                    sequence_length=length,
+                    batch_size=size,
+                )
+            )
         shortest = length + 1
     return shapes
 
@@ -262,7 +271,7 @@ class _Opened:
     def __init__(self, store: Store, drawing: Drawing, sequence_length: int):
         self.arrays = rows.map_arrays(store)
         self.starts = example_starts(store, drawing, sequence_length)
-        self.lengths = None
+        self.lengths = np.zeros(0, np.int64)
         if drawing.layout != "padded":
             budget = sequence_length - drawing.num_specials
             self.lengths = pairing.example_lengths(
@@ -279,6 +288,7 @@ def _sources(
         order = {"seed": settings.seed, "stream": _order(number, place + 1)}
         budget = lengths[-1] - drawing.num_specials
         starts, share = store.starts, 1.0
+        examples: rows.Examples
         if drawing.layout == "packed":
             examples = rows.PackedExamples(
                 starts,

@@ -148,8 +148,9 @@ def draw_texts(
     b_end = tf.gather(sentence_offsets, _sentence_end(sentence_offsets, b_start + wanted))
     b_end = tf.minimum(b_end, b_text_end)
 
-    cut = _trim(start, a_end - start, b_start, b_end - b_start, target, bit[7:11])
-    texts = Texts(*cut, first_sentence, b_sentence, heads)
+    kept = _trim(start, a_end - start, b_start, b_end - b_start, target, bit[7:11])
+    a_start, a_length, b_start, b_length = kept
+    texts = Texts(a_start, a_length, b_start, b_length, first_sentence, b_sentence, heads)
     return _in_drawn_order(texts) if pairing == "sentence_order" else texts
 
 
@@ -179,7 +180,7 @@ def _in_drawn_order(texts: Texts) -> Texts:
     """Where B does not follow A, it now stands before it."""
     order, swapped = texts.follows, (2, 3, 0, 1, 5, 4)
     places = [tf.where(order, texts[place], texts[other]) for place, other in enumerate(swapped)]
-    return Texts(*places, order)
+    return Texts._make([*places, order])
 
 
 def _number_of(offsets, position):

@@ -123,6 +123,7 @@ class Pretraining:
     tokenizer: Tokenizer
     train_batches: Callable[[int], tf.data.Dataset]  # the infinite stream from a batch number on
     validation: tf.data.Dataset | None  # finite, the same batches each time
+    stores: tuple[Store, ...] = ()  # what is read; verified while training goes on
 
 
 def pretraining_batches(
@@ -152,13 +153,14 @@ def pretraining_batches(
     train = functools.partial(stream, opened, seed=seed, drawing=drawing)
     train(first_batch=0)  # what is wrong shows now, not after the model was built
     validation = None
-    if validation_store:
-        held_out = open_store(validation_store, tokenizer)
+    held_out = [open_store(validation_store, tokenizer)] if validation_store else []
+    if held_out:
         validation = stream(held_out, drawing=_of_one_store(drawing)).take(validation_steps)
     return Pretraining(
         tokenizer=tokenizer,
         train_batches=lambda first: train(first_batch=first),
         validation=validation,
+        stores=(*opened, *held_out),
     )
 
 

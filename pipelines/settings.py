@@ -104,8 +104,8 @@ class Drawing:
         check(self, "duplicates", self.duplicates >= 0, "zero or a positive number")
         holds = self.duplicates == 0 or self.layout == "padded"
         check(self, "duplicates", holds, 'zero where layout is not "padded"')
-        holds = self.weights is None or (self.weights and min(self.weights) > 0)
-        check(self, "weights", bool(holds), "positive numbers, one for each store, or none")
+        holds = self.weights is None or min(self.weights, default=0.0) > 0
+        check(self, "weights", holds, "positive numbers, one for each store, or none")
 
     @property
     def num_specials(self) -> int:

@@ -46,6 +46,11 @@ class Store:
     token_dtype: str  # "uint16" or "uint32"
     vocabulary_sha256: str
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the arrays on disk."""
+        return sum((self.path / name).stat().st_size for name in ARRAYS)
+
     @cached_property
     def token_ids(self) -> np.ndarray:
         """uint16 or uint32 (N,)."""
@@ -120,12 +125,12 @@ def verify_store(store: Store) -> None:
         pass
 
 
-def verified_blocks(store: Store) -> Iterator[int]:
+def verified_blocks(store: Store, num_threads: int | None = None) -> Iterator[int]:
     """`verify_store` step by step: gives the bytes of each block that is as it was written."""
     description = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
     for name, expected in description["files"].items():
         path = store.path / name
-        for number, (size, digest) in enumerate(block_checksums(path)):
+        for number, (size, digest) in enumerate(block_checksums(path, num_threads)):
             if number >= len(expected["blocks"]) or digest != expected["blocks"][number]:
                 first = number * BLOCK
                 raise ValueError(
@@ -135,8 +140,17 @@ def verified_blocks(store: Store) -> Iterator[int]:
             yield size
 
 
-def block_checksums(path: Path) -> Iterator[tuple[int, str]]:
-    """Size in bytes and sha256 of each block of a file; a few are read at once."""
+def checksums(path: Path) -> list[str]:
+    """The sha256 of each block of a file."""
+    return [digest for _, digest in block_checksums(path)]
+
+
+def block_checksums(path: Path, num_threads: int | None = None) -> Iterator[tuple[int, str]]:
+    """Size in bytes and sha256 of each block of a file; as many at once as there are threads.
+
+    Args:
+        num_threads: By default one for each core.
+    """
 
     def checksum(first: int) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
@@ -147,8 +161,8 @@ def block_checksums(path: Path) -> Iterator[tuple[int, str]]:
                 size += len(chunk)
         return size, digest.hexdigest()
 
-    # hashlib lets other threads run; as many blocks as threads are under way, not the whole file.
-    num_threads = os.cpu_count() or 1
+    # hashlib lets other threads run.
+    num_threads = num_threads or os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         firsts = range(0, path.stat().st_size, BLOCK)
         for place in range(0, len(firsts), num_threads):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfpt.pipelines.store import ARRAYS, block_checksums
+from tfpt.pipelines.store import ARRAYS, checksums
 from tfpt.pipelines.tokenizer import Tokenizer
 
 # Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
@@ -38,7 +38,7 @@ def write_part(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     counts = _write_arrays(documents, tokenizer, beside)
-    files = {name: [digest for _, digest in block_checksums(beside / name)] for name in ARRAYS}
+    files = {name: checksums(beside / name) for name in ARRAYS}
     write_whole(beside / "part.json", json.dumps({"counts": asdict(counts), "files": files}))
     beside.rename(folder)
     return counts
@@ -48,12 +48,14 @@ def written_counts(folder: Path) -> Counts | None:
     """What a part holds that was written before; None where it was not, or has changed since."""
     if not folder.exists():
         return None
-    description = json.loads((folder / "part.json").read_text(encoding="utf-8"))
-    for name in ARRAYS:
-        blocks = [digest for _, digest in block_checksums(folder / name)]
-        if blocks != description["files"][name]:
-            shutil.rmtree(folder)
-            return None
+    try:
+        description = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+        files = {name: checksums(folder / name) for name in ARRAYS}
+    except (FileNotFoundError, ValueError):
+        files = None
+    if files is None or files != description["files"]:
+        shutil.rmtree(folder)
+        return None
     return Counts(**description["counts"])
 
 

@@ -37,7 +37,7 @@ from tfpt.pipelines.store import (
     SENTENCE_OFFSETS,
     TOKEN_IDS,
     Store,
-    block_checksums,
+    checksums,
     open_store,
 )
 from tfpt.pipelines.store_parts import (
@@ -299,8 +299,8 @@ def _join(partial: Path, num_parts: int, tokenizer: Tokenizer) -> Path:
     tokenizer.save(joined)
     files = {}
     for name in ARRAYS:
-        blocks = [digest for _, digest in block_checksums(joined / name)]
-        files[name] = {"bytes": (joined / name).stat().st_size, "blocks": blocks}
+        size = (joined / name).stat().st_size
+        files[name] = {"bytes": size, "blocks": checksums(joined / name)}
     description = {
         "format": FORMAT,
         "tfpt": __version__,

@@ -2,11 +2,13 @@
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 import keras
 
+from tfpt import pipelines
 from tfpt.checkpoints import Run, write_text
 
 HISTORY = "history.jsonl"
@@ -35,6 +37,40 @@ class EndAt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
             self.model.stop_training = True
+
+
+class VerifyStores(keras.callbacks.Callback):
+    """Compares token stores with their checksums while training goes on; ends it on a mismatch."""
+
+    def __init__(self, stores: Sequence[pipelines.Store]):
+        super().__init__()
+        self.stores = stores
+        self.error: Exception | None = None
+        self._ended = threading.Event()
+
+    def on_train_begin(self, logs=None):
+        self.thread = threading.Thread(target=self._verify, daemon=True)
+        self.thread.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.error is not None:
+            raise self.error
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_batch_end(0)
+
+    def on_train_end(self, logs=None):
+        self._ended.set()
+
+    def _verify(self) -> None:
+        try:
+            for store in self.stores:
+                # One thread: the others have work to do.
+                for _ in pipelines.verified_blocks(store, num_threads=1):
+                    if self._ended.is_set():
+                        return
+        except (ValueError, OSError) as error:
+            self.error = error
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

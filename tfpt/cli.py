@@ -87,27 +87,34 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option(
-    "--vocabulary", "vocabulary_path", required=True, help="As `tfpt vocabulary` wrote it."
-)
-@click.option("--out", required=True, help="The folder to write.")
+@click.option("--vocabulary", "vocabulary_path", help="As `tfpt vocabulary` wrote it.")
+@click.option("--out", help="The folder to write.")
+@click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
+@click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
 @_LAYOUT
 @_FIELD
 @_ENCODING
-def store(sources, vocabulary_path, out, layout, field, encoding) -> None:
-    """Tokenize texts once into a token store.
+def store(sources, vocabulary_path, out, workers, verify, layout, field, encoding) -> None:
+    """Tokenize texts once into a token store, or verify one.
 
-    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME.
+    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME. When
+    it was stopped, the same command goes on where it was.
     """
     from tfpt import console, pipelines
 
+    if verify:
+        _verify(sources)
+        return
+    for name, value in (("--vocabulary", vocabulary_path), ("--out", out)):
+        if not value:
+            raise ValueError(f"{name} is missing; a store is written with --vocabulary and --out.")
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
     documents = pipelines.read_documents(
         list(sources), layout=layout, field=field, encoding=encoding
     )
     _quiet_tensorflow()
-    with console.reading(documents, "Writing the store") as texts:
-        written = pipelines.write_store(texts, tokenizer, out)
+    with console.writing(documents, "Writing the store") as moved:
+        written = pipelines.write_store(documents, tokenizer, out, num_workers=workers, moved=moved)
     click.echo(
         f"{out}: {written.num_tokens:,} tokens, {written.num_sentences:,} sentences, "
         f"{written.num_documents:,} documents"
@@ -274,6 +281,21 @@ def demo(out) -> None:
     from tfpt.recipes import demo as recipe
 
     recipe.run(Path(out))
+
+
+def _verify(paths: Sequence[str]) -> None:
+    """Compare stores with their checksums, behind a bar in bytes."""
+    from tfpt import console, pipelines
+
+    _quiet_tensorflow()
+    for path in paths:
+        opened = pipelines.open_store(path)
+        with console.progress("Verifying", opened.num_bytes) as move:
+            done = 0
+            for size in pipelines.verified_blocks(opened):
+                done += size
+                move(done, f"{done / 1e6:,.0f} MB")
+        click.echo(f"{path} is what was written.")
 
 
 def _recipe(name: str) -> ModuleType:

@@ -104,6 +104,21 @@ def reading(documents: Any, description: str) -> Iterator[Iterable[Any]]:
         yield followed()
 
 
+@contextmanager
+def writing(documents: Any, description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar in bytes of text; gives a function that adds bytes and documents to it."""
+    began, num_bytes, num_documents = time.monotonic(), 0, 0
+    with progress(description, documents.num_bytes) as move:
+
+        def moved(more_bytes: int, more_documents: int) -> None:
+            nonlocal num_bytes, num_documents
+            num_bytes, num_documents = num_bytes + more_bytes, num_documents + more_documents
+            speed = num_bytes / 1e6 / max(time.monotonic() - began, 1e-3)
+            move(num_bytes, f"{num_documents:,} documents, {speed:,.1f} MB/s")
+
+        yield moved
+
+
 class Tracked:
     """Documents that show a bar each time they are gone through."""
 

@@ -11,7 +11,14 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, objectives, optimization, pipelines
-from tfpt.callbacks import EndAt, KeepRecords, StopOnNonFiniteLoss, history, was_stopped
+from tfpt.callbacks import (
+    EndAt,
+    KeepRecords,
+    StopOnNonFiniteLoss,
+    VerifyStores,
+    history,
+    was_stopped,
+)
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run
 
@@ -162,6 +169,7 @@ def pretrain(
     Raises:
         ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
         FloatingPointError: The loss is not finite any more.
+        ValueError: A store is not what was written; found while training goes on.
     """
     numbers: config.Training = settings.training
     strategy = distribution.strategy(numbers.strategy)
@@ -186,7 +194,7 @@ def pretrain(
         run,
         steps_per_epoch=numbers.steps_per_epoch,
         validation=None if data.validation is None else Validation(data=data.validation),
-        callbacks=callbacks,
+        callbacks=[VerifyStores(data.stores), *callbacks],
         verbose=verbose,
     )
     return run

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_bert
 
-from tfpt import callbacks
+from tfpt import callbacks, pipelines
 from tfpt.checkpoints import Run
 
 
@@ -105,3 +105,47 @@ def test_steps_and_validations_are_reported():
     assert moves[1][0][1].startswith("loss 2.500, ")
     assert moves[1][0][1].endswith(" rows/s")
     assert lines == ["  step 102: validation loss 3.0000, masked lm accuracy 0.2500"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    documents = [("word1 word2", "word3"), ("word4 word5",)]
+    return pipelines.write_store(documents, tiny_bert.TOKENIZER, tmp_path / "store")
+
+
+def verified(store):
+    callback = attached(callbacks.VerifyStores([store]), model_at(0))
+    callback.on_train_begin()
+    callback.thread.join(60)
+    return callback
+
+
+def test_a_store_that_is_what_was_written_lets_training_go_on(store):
+    verified(store).on_train_batch_end(0)
+
+
+def test_a_store_that_changed_ends_training_and_is_named(store):
+    path = store.path / "token_ids.bin"
+    data = bytearray(path.read_bytes())
+    data[2] ^= 1
+    path.write_bytes(data)
+    callback = verified(store)
+    for hook in (callback.on_train_batch_end, callback.on_epoch_end):
+        with pytest.raises(ValueError, match=r"token_ids\.bin is damaged in block 0"):
+            hook(0)
+
+
+def test_a_training_that_ends_first_ends_the_verification(store, monkeypatch):
+    callback = attached(callbacks.VerifyStores([store]), model_at(0))
+    read = []
+
+    def blocks(store, num_threads):
+        for number in range(1000):
+            read.append(number)
+            callback.on_train_end()
+            yield 1
+
+    monkeypatch.setattr(pipelines, "verified_blocks", blocks)
+    callback.on_train_begin()
+    callback.thread.join(60)
+    assert read == [0]

@@ -159,7 +159,7 @@ def _prepare(corpus: dict[str, pipelines.Documents], out: Path) -> Path:
 def _pretrain(stores: Path, out: Path) -> training.Run:
     settings = bert.Config(
         data=bert.Data(
-            store=str(stores / "train"),
+            store=(str(stores / "train"),),
             validation_store=str(stores / "validation"),
             sequence_length=SEQUENCE_LENGTH,
         ),
