@@ -15,8 +15,8 @@ NUM_BITS = 12
 # Share of the pairs with a shorter target length (Devlin et al. 2019, appendix A.2).
 SHORT_RATE = 0.1
 MIN_TARGET = 2
-# Sentences looked at one by one before they are searched.
-_FEW = 12
+# Few enough that their offsets stay in the processor's cache.
+_DOCUMENTS_AT_ONCE = 1 << 13
 
 
 class Texts(NamedTuple):
@@ -49,31 +49,27 @@ def example_starts(
     Returns:
         int64 (E,), ascending.
     """
-    offsets = np.asarray(sentence_offsets)
-    current, ends = np.asarray(document_offsets[:-1]), np.asarray(document_offsets[1:])
-    long_enough = offsets[ends] - offsets[current] >= min_tokens
-    current, ends = current[long_enough], ends[long_enough]
-    is_start = np.zeros(len(offsets), bool)
-    # One stretch of every document at a time: as many rounds as the longest document has stretches.
-    while len(current):
-        is_start[current] = True
-        following = _last_within(offsets, current, num_tokens)
-        following = np.minimum(np.maximum(following, current + 1), ends)
-        # A last sentence of a single token cannot be cut in two: it stays with the stretch before.
-        more = (following < ends) & (offsets[ends] - offsets[following] >= min_tokens)
-        current, ends = following[more], ends[more]
+    is_start = np.zeros(len(sentence_offsets), bool)
+    for first in range(0, len(document_offsets) - 1, _DOCUMENTS_AT_ONCE):
+        borders = np.array(document_offsets[first : first + _DOCUMENTS_AT_ONCE + 1])
+        part = slice(borders[0], borders[-1] + 1)
+        offsets = np.array(sentence_offsets[part])
+        _mark_starts(is_start[part], offsets, borders - borders[0], num_tokens, min_tokens)
     return np.flatnonzero(is_start)
 
 
-def _last_within(offsets, current, num_tokens: int) -> np.ndarray:
-    """int64 (N,): the last sentence that begins at most `num_tokens` after `current` does."""
-    # It is mostly one of the next few, which lie in one or two lines of the processor's cache.
-    ahead = np.minimum(current[:, None] + np.arange(1, _FEW + 1), len(offsets) - 1)
-    limit = offsets[current] + num_tokens
-    following = current + (offsets[ahead] <= limit[:, None]).sum(axis=1)
-    far = np.flatnonzero(following == current + _FEW)
-    following[far] = np.searchsorted(offsets, limit[far], side="right") - 1
-    return np.minimum(following, len(offsets) - 1)
+def _mark_starts(is_start, offsets, borders, num_tokens: int, min_tokens: int) -> None:
+    """`example_starts` for some documents."""
+    current, ends = borders[:-1], borders[1:]
+    more = offsets[ends] - offsets[current] >= min_tokens
+    # One stretch of every document at a time: as many rounds as the longest document has stretches.
+    while len(current := current[more]):
+        ends = ends[more]
+        is_start[current] = True
+        following = np.searchsorted(offsets, offsets[current] + num_tokens, side="right") - 1
+        current = np.minimum(np.maximum(following, current + 1), ends)
+        # A last sentence of a single token cannot be cut in two: it stays with the stretch before.
+        more = (current < ends) & (offsets[ends] - offsets[current] >= min_tokens)
 
 
 def example_lengths(starts, sentence_offsets, document_offsets, num_tokens: int) -> np.ndarray:

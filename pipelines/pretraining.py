@@ -69,6 +69,8 @@ def masked_lm(
         share=share,
     )
     dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
+    # There is no `if` on a tensor to convert, and to look for one takes seconds.
+    draw = tf.autograph.experimental.do_not_convert(draw)
     dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
     return dataset.with_options(_mapped_options())
 

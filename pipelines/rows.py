@@ -48,7 +48,8 @@ class Examples:
         """
         self.num_rows = len(starts)
         self.num_texts = 1
-        self._starts = tf.constant(starts)
+        # Half the memory; a store of 2**32 sentences has 100 billion tokens or more.
+        self._starts = tf.constant(starts.astype(np.uint32) if _is_small(starts) else starts)
         self._num_tokens = num_tokens
         self._seed, self._stream = seed, stream
 
@@ -62,8 +63,11 @@ class Examples:
             `(sentence, num_tokens)`, int64 (B, S) each: where an example starts and how many tokens
             it has room for, 0 where there is none.
         """
-        sentence = tf.gather(self._starts, self.place(index))[:, None]
+        sentence = self._start(self.place(index))[:, None]
         return sentence, tf.fill(tf.shape(sentence), tf.constant(self._num_tokens, tf.int64))
+
+    def _start(self, number):
+        return tf.cast(tf.gather(self._starts, number), tf.int64)
 
     def place(self, index):
         """int64 (B,): which row of its epoch each is."""
@@ -74,6 +78,10 @@ class Examples:
             size=self.num_rows,
             stream=self._stream,
         )
+
+
+def _is_small(starts: np.ndarray) -> bool:
+    return not len(starts) or int(starts.max()) < 1 << 32
 
 
 class PackedExamples(Examples):
@@ -114,7 +122,7 @@ class PackedExamples(Examples):
             stream=self._stream + _TURNS,
         )
         rank = (tf.gather_nd(rank, used) + turn) % tf.gather(self._counts, length)
-        sentence = tf.gather(self._starts, tf.gather(self._first, length) + rank)
+        sentence = self._start(tf.gather(self._first, length) + rank)
         room = tf.cast(length - self._specials, tf.int64)
         shape = tf.shape(lengths, out_type=tf.int64)
         return tf.scatter_nd(used, sentence, shape), tf.scatter_nd(used, room, shape)
