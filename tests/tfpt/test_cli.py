@@ -117,7 +117,7 @@ def test_a_command_that_loads_tensorflow_prints_nothing_else(folder, tfpt):
     arguments = ("texts.txt", "--vocabulary", "vocab.txt", "--out", "store")
     result = command("store", *arguments, cwd=folder)
     assert re.fullmatch(r"store: \d+ tokens, 16 sentences, 8 documents\n", result.stdout)
-    assert re.fullmatch(r"Writing the store: 0:\d\d:\d\d, 0\.0 MB\n", result.stderr)
+    assert re.fullmatch(r"Writing the store: 0:\d\d:\d\d, 8 documents, 0\.0 MB/s\n", result.stderr)
 
 
 def test_keras_2_is_refused_before_tensorflow_is_loaded(folder, monkeypatch):
