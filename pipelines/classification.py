@@ -171,10 +171,11 @@ def text_classification(
 
     Args:
         name: A folder (or a glob) with a file for each split, whose name is or ends in "train";
-            "validation", "valid", "val" or "dev"; "test"; with the ending csv, tsv or jsonl. Or a
-            dict from "train", "validation" and "test" to such files. Or one such file: rows are
-            divided 80 : 10 : 10 by a hash of the text. Or `tfds:NAME`. Where there are no
-            validation rows, 10% of the training rows become them, by the same hash.
+            "validation", "valid", "val" or "dev"; "test"; with the ending csv, tsv or jsonl, also
+            compressed (.csv.gz), or parquet. Or a dict from "train", "validation" and "test" to
+            such files. Or one such file: rows are divided 80 : 10 : 10 by a hash of the text. Or
+            `tfds:NAME`. Where there are no validation rows, 10% of the training rows become them,
+            by the same hash.
         tokenizer: Texts are tokenized once, here, and packed anew in each batch.
         sequence_length: T, at least 3 for single texts and 5 for pairs; longer texts are cut.
         batch_size: B.

@@ -4,14 +4,17 @@ A split that must be made is made by a hash of the texts: the same on any machin
 and rows of equal texts lie on the same side.
 """
 
-import glob
 import hashlib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from os.path import basename
 from pathlib import Path
 
-from tfpt.pipelines.tables import ENDINGS, Table, read_table
+from tfpt.pipelines.files import is_file, is_folder, list_files, match_files
+from tfpt.pipelines.records import ENDINGS
+from tfpt.pipelines.streams import split_ending
+from tfpt.pipelines.tables import Table, read_table
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # The shares of one file that is divided, and the share of the training rows that become the
@@ -29,9 +32,10 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
 
     Args:
         source: A folder (or a glob) with a file for each split, whose name is or ends in "train";
-            "validation", "valid", "val" or "dev"; "test" (`train.csv`, `reviews-dev.tsv`). Or a
+            "validation", "valid", "val" or "dev"; "test" (`train.csv`, `reviews-dev.tsv.gz`). Or a
             dict from "train", "validation" and "test" to files. Or one file, which is divided
-            80 : 10 : 10. Or `tfds:NAME`, a data set of TensorFlow Datasets.
+            80 : 10 : 10. Or `tfds:NAME`, a data set of TensorFlow Datasets. What has `://` in it
+            is read through `tf.io.gfile`.
         text: The columns of the texts, one or two; see `read_table`.
         label: The column of the label.
 
@@ -48,7 +52,7 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
         tables = _read_tfds(source.removeprefix("tfds:"), text, label)
     else:
         paths = _split_paths(source)
-        if isinstance(paths, Path):
+        if isinstance(paths, str):
             return _divide(read_table(paths, text=text, label=label), FILE_SHARES)
         tables = {name: read_table(path, text=text, label=label) for name, path in paths.items()}
     if VALIDATION not in tables:
@@ -57,7 +61,7 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
     return {name: tables[name] for name in SPLITS if name in tables}
 
 
-def _split_paths(source: Source) -> dict[str, Path] | Path:
+def _split_paths(source: Source) -> dict[str, str] | str:
     """The file of each split, or the one file that is to be divided."""
     if isinstance(source, Mapping):
         if TRAIN not in source or not set(source) <= set(SPLITS):
@@ -65,40 +69,43 @@ def _split_paths(source: Source) -> dict[str, Path] | Path:
                 f"Name the files of 'train', and of 'validation' and 'test' where there are any; "
                 f"received {', '.join(map(repr, source))}."
             )
-        return {name: Path(path) for name, path in source.items()}
-    path = Path(source)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        return _named_splits(source, sorted(path.iterdir()))
-    matches = [Path(match) for match in sorted(glob.glob(str(source)))]
+        return {name: str(path) for name, path in source.items()}
+    name = str(source)
+    if is_file(name):
+        return name
+    if is_folder(name):
+        return _named_splits(name, list_files(name))
+    matches = match_files(name)
     if not matches:
         raise FileNotFoundError(
-            f"There is no file or folder {source}, and no file matches it as a pattern."
+            f"There is no file or folder {name}, and no file matches it as a pattern."
         )
-    return _named_splits(source, matches)
+    return _named_splits(name, matches)
 
 
-def _named_splits(source: str | Path, paths: Sequence[Path]) -> dict[str, Path]:
+def _named_splits(source: str, paths: Sequence[str]) -> dict[str, str]:
     """The file of each split by the ends of the files' names."""
     synonyms = {"valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION}
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for path in paths:
-        match = _SPLIT_IN_NAME.search(path.stem)
-        if not match or path.suffix.lower() not in ENDINGS:
+        ending, compression = split_ending(path)
+        stem = path[: len(path) - len(ending) - len(compression)]
+        match = _SPLIT_IN_NAME.search(basename(stem))
+        if not match or ending not in ENDINGS:
             continue
-        name = match[1].lower()
-        name = synonyms.get(name, name)
-        if name in found:
+        split = match[1].lower()
+        split = synonyms.get(split, split)
+        if split in found:
+            both = f"{basename(found[split])} and {basename(path)}"
             raise ValueError(
-                f"{source}: both {found[name].name} and {path.name} are named as {name} rows. "
-                "Narrow it down by a pattern such as 'folder/reviews-*.tsv'."
+                f"{source}: both {both} are named as {split} rows. Narrow it down by a "
+                "pattern such as 'folder/reviews-*.tsv'."
             )
-        found[name] = path
+        found[split] = path
     if TRAIN not in found:
         raise FileNotFoundError(
             f"{source}: no file's name is or ends in 'train', with the ending "
-            f"{', '.join(ENDINGS)}; there is {', '.join(path.name for path in paths) or 'nothing'}."
+            f"{', '.join(ENDINGS)}; there is {', '.join(map(basename, paths)) or 'nothing'}."
         )
     return found
 

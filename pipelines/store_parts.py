@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,12 @@ def write_part(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
     beside.mkdir()
     counts = _write_arrays(documents, tokenizer, beside)
     files = {name: checksums(beside / name) for name in ARRAYS}
-    write_whole(beside / "part.json", json.dumps({"counts": asdict(counts), "files": files}))
+    description = {
+        "counts": asdict(counts),
+        "encodings": getattr(documents, "encodings", {}),
+        "files": files,
+    }
+    write_whole(beside / "part.json", json.dumps(description))
     beside.rename(folder)
     return counts
 
@@ -49,7 +55,7 @@ def written_counts(folder: Path) -> Counts | None:
     if not folder.exists():
         return None
     try:
-        description = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+        description = part_description(folder)
         files = {name: checksums(folder / name) for name in ARRAYS}
     except (FileNotFoundError, ValueError):
         files = None
@@ -57,6 +63,11 @@ def written_counts(folder: Path) -> Counts | None:
         shutil.rmtree(folder)
         return None
     return Counts(**description["counts"])
+
+
+def part_description(folder: Path) -> dict[str, Any]:
+    """What part.json holds."""
+    return json.loads((folder / "part.json").read_text(encoding="utf-8"))
 
 
 def _write_arrays(documents, tokenizer: Tokenizer, folder: Path) -> Counts:

@@ -42,6 +42,7 @@ from tfpt.pipelines.store import (
 )
 from tfpt.pipelines.store_parts import (
     Counts,
+    part_description,
     token_dtype,
     write_part,
     write_whole,
@@ -105,27 +106,39 @@ def write_store(
             f"{target} exists already. A store is never overwritten: remove it, or name another "
             "folder."
         )
-    # A list of parts is what can be shared out, and gone on with.
     parts = documents.parts(_PART) if hasattr(documents, "parts") else [documents]
-    plan = _plan(parts, tokenizer) if hasattr(documents, "parts") else None
+    plan = _plan(parts, tokenizer)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _begun(partial, plan, tokenizer):
         todo = _parts_to_write(parts, partial, moved or _unheard)
         workers = _num_processes(num_workers, todo.values())
         write = _write_here if workers == 1 else _write_in_processes
         write(todo, partial, tokenizer, workers, moved or _unheard)
+        if hasattr(documents, "encodings"):
+            documents.encodings.update(_encodings(partial, len(parts)))
         _join(partial, len(parts), tokenizer).rename(target)
     return open_store(target, tokenizer)
 
 
-def _plan(parts: Sequence[Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    """What a repeated call must have in common with the first."""
+def _plan(parts: Sequence[Any], tokenizer: Tokenizer) -> dict[str, Any] | None:
+    """What a repeated call must have in common with the first; None where that cannot be told."""
+    identities = [getattr(part, "identity", None) for part in parts]
+    if None in identities:
+        return None
     return {
         "format": FORMAT,
         "tfpt": __version__,
         "vocabulary_sha256": tokenizer.sha256,
-        "parts": [part.identity for part in parts],
+        "parts": identities,
     }
+
+
+def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
+    """What the files of all parts turned out to be written in."""
+    found: dict[str, str] = {}
+    for number in range(num_parts):
+        found |= part_description(_part_folder(partial, number))["encodings"]
+    return found
 
 
 @contextlib.contextmanager
@@ -283,10 +296,7 @@ def _join(partial: Path, num_parts: int, tokenizer: Tokenizer) -> Path:
     shutil.rmtree(joined, ignore_errors=True)
     joined.mkdir()
     folders = [_part_folder(partial, number) for number in range(num_parts)]
-    counts = [
-        Counts(**json.loads((folder / "part.json").read_text(encoding="utf-8"))["counts"])
-        for folder in folders
-    ]
+    counts = [Counts(**part_description(folder)["counts"]) for folder in folders]
     total = Counts(*np.sum([list(asdict(one).values()) for one in counts], axis=0).tolist())
     if not total.num_tokens:
         raise ValueError("The corpus is empty: no document holds a token. Check the sources.")

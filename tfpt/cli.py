@@ -36,9 +36,21 @@ _FIELD = click.option(
     "--field",
     default="text",
     show_default=True,
-    help="The field of JSONL or TFDS that is the text.",
+    help="The field of JSONL, Parquet or TFDS, or the column of CSV or TSV, that is the text. 0, 1 "
+    "and so on: a column of a CSV or TSV file without a header.",
 )
-_ENCODING = click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
+_ENCODING = click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    help="Of the files. auto: detected, and reported.",
+)
+_LANGUAGE = click.option(
+    "--language",
+    default="en",
+    show_default=True,
+    help="ISO 639 code, for splitting running text into sentences.",
+)
 
 
 @click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,23 +77,26 @@ def main() -> None:
 @_LAYOUT
 @_FIELD
 @_ENCODING
-def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding) -> None:
+@_LANGUAGE
+def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding, language) -> None:
     """Train a WordPiece vocabulary on texts.
 
-    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME.
+    SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
+    .parquet; folders of them, quoted globs, paths such as gs://bucket/name; or tfds:NAME.
     """
     from tfpt import console, pipelines
 
     if Path(out).exists():
         raise FileExistsError(f"{out} exists already; remove it, or name another file.")
-    documents = pipelines.read_documents(
-        list(sources), layout=layout, field=field, encoding=encoding
+    documents = _documents(
+        sources, layout=layout, field=field, encoding=encoding, language=language
     )
     with console.reading(documents, "Training the vocabulary") as texts:
         tokenizer = pipelines.train_wordpiece(
             texts, size, lowercase=not cased, min_frequency=min_frequency
         )
         written = tokenizer.save(out)
+    console.show_encodings(documents.encodings)
     click.echo(f"{written}: {tokenizer.vocabulary_size:,} entries")
 
 
@@ -94,11 +109,13 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
 @_LAYOUT
 @_FIELD
 @_ENCODING
-def store(sources, vocabulary_path, out, workers, verify, layout, field, encoding) -> None:
+@_LANGUAGE
+def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
     """Tokenize texts once into a token store, or verify one.
 
-    SOURCES are text files, JSON Lines (.jsonl), folders of these, quoted globs, or tfds:NAME. When
-    it was stopped, the same command goes on where it was.
+    SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
+    .parquet; folders of them, quoted globs, paths such as gs://bucket/name; or tfds:NAME. When it
+    was stopped, the same command goes on where it was.
     """
     from tfpt import console, pipelines
 
@@ -109,12 +126,11 @@ def store(sources, vocabulary_path, out, workers, verify, layout, field, encodin
         if not value:
             raise ValueError(f"{name} is missing; a store is written with --vocabulary and --out.")
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
-    documents = pipelines.read_documents(
-        list(sources), layout=layout, field=field, encoding=encoding
-    )
+    documents = _documents(sources, **reading)
     _quiet_tensorflow()
     with console.writing(documents, "Writing the store") as moved:
         written = pipelines.write_store(documents, tokenizer, out, num_workers=workers, moved=moved)
+    console.show_encodings(documents.encodings)
     click.echo(
         f"{out}: {written.num_tokens:,} tokens, {written.num_sentences:,} sentences, "
         f"{written.num_documents:,} documents"
@@ -296,6 +312,15 @@ def _verify(paths: Sequence[str]) -> None:
                 done += size
                 move(done, f"{done / 1e6:,.0f} MB")
         click.echo(f"{path} is what was written.")
+
+
+def _documents(sources: Sequence[str], **reading: str) -> Any:
+    """The documents of a command; `reading` as `read_documents` takes it."""
+    from tfpt import pipelines
+
+    if any("://" in source or source.startswith("tfds:") for source in sources):
+        _quiet_tensorflow()
+    return pipelines.read_documents(list(sources), **reading)
 
 
 def _recipe(name: str) -> ModuleType:

@@ -30,6 +30,8 @@ from rich.text import Text
 
 # Of tables in a file or a pipe, which have no width.
 _WIDTH_WITHOUT_TERMINAL = 200
+# Of the files of one encoding that are named.
+_MOST_PATHS = 3
 # Of a confusion matrix that is printed; a larger one is in evaluation.json.
 _MOST_CLASSES = 20
 
@@ -117,6 +119,16 @@ def writing(documents: Any, description: str) -> Iterator[Callable[[int, int], N
             move(num_bytes, f"{num_documents:,} documents, {speed:,.1f} MB/s")
 
         yield moved
+
+
+def show_encodings(encodings: dict[str, str]) -> None:
+    """Print what files turned out to be written in, by path: a line for each encoding."""
+    paths: dict[str, list[str]] = {}
+    for path, name in encodings.items():
+        paths.setdefault(name, []).append(path)
+    for name, found in sorted(paths.items()):
+        more = f" and {len(found) - _MOST_PATHS:,} more" if len(found) > _MOST_PATHS else ""
+        err.print(f"Detected {name}: {', '.join(found[:_MOST_PATHS])}{more}", markup=False)
 
 
 class Tracked:

@@ -1,6 +1,7 @@
-"""A small corpus with a vocabulary of its own; makes `drawn` importable."""
+"""A small corpus with a vocabulary of its own, and files to read; makes `drawn` importable."""
 
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,39 @@ def store(corpus, tokenizer, tmp_path_factory):
     from tfpt.pipelines import write_store
 
     return write_store(corpus, tokenizer, tmp_path_factory.mktemp("stores") / "small")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a file (text as UTF-8, or bytes) and gives its path."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def remote():
+    """A function that writes a file into TensorFlow's own file system in memory; gives its path.
+
+    Its `root` is a folder of this test alone.
+    """
+    import tensorflow as tf
+
+    root = f"ram://{uuid.uuid4().hex}"
+
+    def write_file(name, content):
+        path = f"{root}/{name}"
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    write_file.root = root
+    yield write_file
+    if tf.io.gfile.exists(root):
+        tf.io.gfile.rmtree(root)

@@ -1,5 +1,7 @@
 """Which rows train, validate and test."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,31 @@ def test_a_folder_holds_a_file_for_each_split(tmp_path, validation):
     write(tmp_path, train=rows(8), test=rows(4), notes="anything", **{validation: rows(6)})
     assert sizes(tmp_path) == {"train": 8, "validation": 6, "test": 4}
     assert sizes(str(tmp_path)) == sizes(tmp_path)
+
+
+def test_files_of_splits_may_be_compressed_and_of_several_formats(tmp_path):
+    (tmp_path / "train.tsv.gz").write_bytes(gzip.compress(rows(8).encode()))
+    (tmp_path / "my-dev.TSV").write_text(rows(6))
+    (tmp_path / "test.csv").write_text(rows(4).replace("\t", ","))
+    assert sizes(tmp_path) == {"train": 8, "validation": 6, "test": 4}
+    assert sizes(f"{tmp_path}/*.gz")["train"] < 8
+    (tmp_path / "train.csv").write_text(rows(4).replace("\t", ","))
+    with pytest.raises(ValueError, match=r"both train\.csv and train\.tsv\.gz are named as train"):
+        read(tmp_path)
+
+
+def test_splits_are_read_from_other_file_systems(remote):
+    remote("reviews-train.tsv", rows(8))
+    path = remote("reviews-dev.tsv.gz", gzip.compress(rows(6).encode()))
+    remote("deep/test.tsv", rows(4))
+    assert sizes(remote.root) == {"train": 8, "validation": 6}
+    assert sizes(f"{remote.root}/reviews-*") == {"train": 8, "validation": 6}
+    assert sizes({"train": path, "test": f"{remote.root}/deep/test.tsv"})["test"] == 4
+    assert sizes(remote("all.tsv", rows(100)))["train"] > 50
+    with pytest.raises(FileNotFoundError, match=r"no file or folder ram://.*/none"):
+        read(f"{remote.root}/none")
+    with pytest.raises(FileNotFoundError, match=r"no file's name .*'train'.*there is test\.tsv"):
+        read(f"{remote.root}/deep")
 
 
 def test_a_pattern_picks_the_files_of_one_of_several_data_sets(tmp_path):

@@ -1,22 +1,11 @@
 """Files of labelled texts: formats, and every way a file can be broken."""
 
 import csv
+import gzip
 
 import pytest
 
 from tfpt.pipelines.tables import read_table
-
-
-@pytest.fixture
-def write(tmp_path):
-    """A function that writes a file (text as UTF-8, or bytes) and gives its path."""
-
-    def write_file(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write_file
 
 
 def test_csv_has_a_header_and_standard_quoting(write):
@@ -79,14 +68,18 @@ def test_texts_may_be_empty_or_longer_than_the_limit_of_the_csv_module(write):
         ("a.csv", "text,label,label\nhi,x,y\n", "a.csv: more than one column `label`"),
         ("a.csv", 'text,label\nhi,x\n"ho,y\nha,z\n', "a.csv:3: broken CSV .*unexpected end"),
         ("a.csv", 'text,label\n"hi" ho,x\n', "a.csv:2: broken CSV"),
-        ("a.tsv", b"text\tlabel\nhi\tx\ncaf\xe9\ty\n", "a.tsv:3: not UTF-8 .byte 0xe9"),
+        (
+            "a.tsv",
+            b"text\tlabel\nhi\tx\ncaf\xe9\ty\n",
+            "a.tsv:3: the byte 0xe9 at offset 19 is not utf-8",
+        ),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"', "a.jsonl:2: not JSON"),
-        ("a.jsonl", "[1]", "a.jsonl:1: each line must hold an object"),
+        ("a.jsonl", "[1]", "a.jsonl:1: each line must hold a JSON object"),
         ("a.jsonl", '{"txt": "a", "label": 1}', "a.jsonl:1: .* no field `text`; .* 'txt', 'label'"),
         ("a.jsonl", '{"text": null, "label": 1}', "a.jsonl:1: .*`text` must be text.*None"),
         ("a.jsonl", '{"text": "a", "label": 1.5}', "a.jsonl:1: .*`label` must be .* received 1.5"),
         ("a.jsonl", '{"text": "\\ud83d", "label": 1}', "a.jsonl:1: .* half of a surrogate pair"),
-        ("a.txt", "text,label\nhi,x\n", "a.txt: the name must end in .csv, .tsv, .jsonl"),
+        ("a.txt", "text,label\nhi,x\n", "a.txt: the name must end in .csv, .tsv, .jsonl, .parq"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_place(write, name, content, message):
@@ -102,3 +95,17 @@ def test_a_column_number_past_the_last_is_refused(write):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*a\.csv"):
         read_table(tmp_path / "a.csv", text=["text"], label="label")
+
+
+def test_tables_are_read_through_compressions_and_from_other_file_systems(write, remote):
+    content = "text\tlabel\ncaf\u00e9\tx\n"
+    for path in (
+        write("a.tsv.gz", gzip.compress(content.encode())),
+        remote("b.tsv", content),
+        remote("c.TSV.gz", gzip.compress(content.encode())),
+    ):
+        table = read_table(path, text=["text"], label="label")
+        assert (table.rows, table.labels, table.lines) == ([("caf\u00e9",)], ["x"], [2])
+        assert table.source == str(path)
+    with pytest.raises(FileNotFoundError, match=r"no file ram://.*/d\.tsv"):
+        read_table(f"{remote.root}/d.tsv", text=["text"], label="label")

@@ -132,13 +132,13 @@ def test_a_file_is_not_utf8(refused, given, tmp_path):
     out = ("--out", tmp_path / "out")
     for command in (("vocabulary",), ("store", "--vocabulary", given / "v60.txt")):
         sentence = refused(*command, path, *out)
-        assert f"{path}, line 2: the byte 0xe9 at offset 18 is not utf-8" in sentence
+        assert f"{path}:2: the byte 0xe9 at offset 18 is not utf-8" in sentence
     rows = write_rows(tmp_path / "rows", train=reviews())
     with open(rows / "train.tsv", "ab") as file:
         file.write(b"caf\xe9\tgood\n")
     start = ("finetune", "classify", "--from", given / "bert", *FINETUNING)
     sentence = refused(*start, "--set", f"data.name={rows}", *out)
-    assert f"{rows / 'train.tsv'}:{len(reviews()) + 2}: not UTF-8 (byte 0xe9)" in sentence
+    assert f"{rows / 'train.tsv'}:{len(reviews()) + 2}: the byte 0xe9 at offset " in sentence
 
 
 def test_the_corpus_is_empty(refused, given, tmp_path):

@@ -1,5 +1,6 @@
 """The command `tfpt`: what it prints, what it loads, whose recipes it finds, how it ends."""
 
+import gzip
 import importlib.metadata
 import json
 import os
@@ -207,6 +208,43 @@ def test_files_of_the_current_folder_come_after_what_tfpt_imports(folder):
     )
     # As the installed script runs: without the current folder on the path.
     in_process(f"import sys; sys.path.remove('')\n{code}", cwd=folder)
+
+
+def test_encodings_that_are_detected_are_told(folder):
+    text = "Caf\u00e9 na\u00efve.\n\n" * 20
+    (folder / "old.txt").write_bytes(text.encode("cp1252"))
+    (folder / "texts.txt.gz").write_bytes(gzip.compress(TEXTS.encode()))
+    arguments = ["vocabulary", str(folder), "--size", "40", "--out", str(folder / "vocab.txt")]
+    result = CliRunner().invoke(main, [*arguments, "--encoding", "auto"])
+    assert result.exit_code == 0
+    told = [line for line in result.output.splitlines() if line.startswith("Detected")]
+    assert told == [
+        f"Detected cp1252: {folder / 'old.txt'}",
+        f"Detected utf-8: {folder / 'texts.txt'}, {folder / 'texts.txt.gz'}",
+    ]
+
+
+def test_texts_are_read_through_the_file_systems_of_tensorflow(folder, tfpt):
+    import tensorflow as tf
+
+    root = f"ram://{folder.name}"
+    tf.io.gfile.makedirs(root)
+    with tf.io.gfile.GFile(f"{root}/texts.txt.gz", "wb") as file:
+        file.write(gzip.compress(TEXTS.encode()))
+    out = ("--size", 40, "--out", folder / "vocab.txt")
+    assert ": 40 entries" in tfpt("vocabulary", root, *out)
+    store = ("--vocabulary", folder / "vocab.txt", "--out", folder / "store")
+    assert "16 sentences, 8 documents" in tfpt("store", f"{root}/*.gz", *store)
+
+
+def test_the_language_splits_running_text(folder, tfpt):
+    text = "Das kostet ca. 5 Euro. Er kam am 3. Mai zu uns. " * 20
+    (folder / "german.txt").write_text(text, encoding="utf-8")
+    tfpt("vocabulary", folder / "german.txt", "--size", 40, "--out", folder / "vocab.txt")
+    common = (folder / "german.txt", "--vocabulary", folder / "vocab.txt", "--layout", "text")
+    for language, number in (("de", 40), ("en", 60)):
+        options = ("--language", language, "--out", folder / language)
+        assert f" {number} sentences," in tfpt("store", *common, *options)
 
 
 def test_ctrl_c_ends_a_command_with_one_line_and_the_code_of_an_interrupt(folder, monkeypatch):

@@ -83,7 +83,7 @@ def dataset(settings: Config, tokenizer: pipelines.Tokenizer) -> pipelines.TextC
     if not data.name:
         raise ValueError(
             "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
-            "jsonl), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
+            "jsonl, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
         )
     return pipelines.text_classification(
         data.name,
