@@ -18,8 +18,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -48,7 +46,8 @@ from tfpt.pipelines.store_parts import (
     write_whole,
     written_counts,
 )
-from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
+from tfpt.pipelines.store_process import start_process, write_part_in_process
+from tfpt.pipelines.tokenizer import Tokenizer
 
 # Text of a part, in bytes: small enough to show progress and to lose little, large enough that
 # starting on it costs nothing.
@@ -89,6 +88,8 @@ def write_store(
         tokenizer: Its vocabulary is saved inside the store.
         path: The folder to write; must not exist.
         num_workers: Processes that tokenize; by default one for each core, fewer for little text.
+            A script that calls this must guard its own work by `if __name__ == "__main__":`, since
+            the processes import it.
         moved: Called with the bytes of text and the documents that were added.
 
     Raises:
@@ -237,9 +238,9 @@ def _write_in_processes(
 ) -> None:
     # A fork would copy TensorFlow's threads in the middle of what they do.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_process, (str(partial),)) as pool:
+    with ProcessPoolExecutor(workers, context, start_process, (str(partial),)) as pool:
         futures = {
-            pool.submit(_write_part_in_process, part, str(_part_folder(partial, number))): part
+            pool.submit(write_part_in_process, part, str(_part_folder(partial, number))): part
             for number, part in todo.items()
         }
         try:
@@ -253,41 +254,6 @@ def _write_in_processes(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-# The tokenizer of a process that tokenizes: made once, not for each part.
-_of_process: list[Tokenizer] = []
-
-
-def _start_process(partial: str) -> None:
-    """Import TensorFlow quietly, with one thread: there are as many processes as cores."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tokenizer = load_tokenizer(partial)
-        tokenizer.tokenize(["once"])
-    finally:
-        os.dup2(error, 2)
-    _of_process.append(tokenizer)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell; nobody would take what is written."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _write_part_in_process(part: Any, folder: str) -> Counts:
-    return write_part(part, _of_process[0], Path(folder))
 
 
 def _join(partial: Path, num_parts: int, tokenizer: Tokenizer) -> Path:

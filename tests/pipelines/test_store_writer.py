@@ -14,6 +14,7 @@ from parts import in_parts
 from tfpt.pipelines import (
     Tokenizer,
     open_store,
+    read_documents,
     store_parts,
     store_writer,
     verify_store,
@@ -217,3 +218,37 @@ def _alive(session: int) -> bool:
         if int(fields[3]) == session and fields[0] != "Z":
             return True
     return False
+
+
+def test_files_are_read_by_several_processes_and_what_was_detected_is_told(tokenizer, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(4):
+        lines = "\n\n".join(f"w{number} w{place}\nw{place}" for place in range(200))
+        (folder / f"{number}.txt").write_text(lines, encoding="utf-16" if number == 2 else "utf-8")
+    documents = read_documents(folder, encoding="auto")
+    written = [
+        write_store(documents, tokenizer, tmp_path / f"s{workers}", num_workers=workers)
+        for workers in (1, 2)
+    ]
+    assert contents(written[0].path) == contents(written[1].path)
+    assert written[0].num_documents == 800
+    assert set(documents.encodings.values()) == {"utf-8", "utf-16-le"}
+
+
+def test_a_source_that_changed_meanwhile_does_not_go_on_with_a_store(
+    tokenizer, tmp_path, monkeypatch
+):
+    path = tmp_path / "text.txt"
+    path.write_text("w1 w2\n\nw3\n")
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_writer, "_join", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_store(read_documents(path), tokenizer, tmp_path / "s")
+    monkeypatch.undo()
+    path.write_text("w1 w2\n\nw3\n\nw4\n")
+    with pytest.raises(FileExistsError, match="other sources, or they have changed"):
+        write_store(read_documents(path), tokenizer, tmp_path / "s")

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -119,6 +120,11 @@ def test_a_command_that_loads_tensorflow_prints_nothing_else(folder, tfpt):
     result = command("store", *arguments, cwd=folder)
     assert re.fullmatch(r"store: \d+ tokens, 16 sentences, 8 documents\n", result.stdout)
     assert re.fullmatch(r"Writing the store: 0:\d\d:\d\d, 8 documents, 0\.0 MB/s\n", result.stderr)
+    arguments = ("texts.txt", "texts.txt.copy", "--vocabulary", "vocab.txt", "--out", "two")
+    shutil.copy(folder / "texts.txt", folder / "texts.txt.copy")
+    result = command("store", *arguments, "--workers", "2", cwd=folder)
+    assert re.fullmatch(r"two: \d+ tokens, 32 sentences, 16 documents\n", result.stdout)
+    assert re.fullmatch(r"Writing the store: .* 16 documents, .*\n", result.stderr)
 
 
 def test_keras_2_is_refused_before_tensorflow_is_loaded(folder, monkeypatch):
