@@ -44,6 +44,60 @@ class Share:
             )
 
 
+def rows_of(batch, batch_size: int, share: Share):
+    """int64 (B / workers,): the numbers, in the stream, of a worker's rows of a batch."""
+    num_rows = batch_size // share.num_workers
+    return batch * batch_size + share.index * num_rows + tf.range(num_rows, dtype=tf.int64)
+
+
+def batch_stream(
+    draw: Callable[[Any], Batch], first_batch: int, batch_size: int
+) -> tf.data.Dataset:
+    """Batches without end, each drawn by its number, int64 scalar, in the graph."""
+    dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
+    # There is no `if` on a tensor to convert, and to look for one takes seconds.
+    draw = tf.autograph.experimental.do_not_convert(draw)
+    # There is no `if` on a tensor to convert, and to look for one takes seconds.
+    draw = tf.autograph.experimental.do_not_convert(draw)
+    dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # Else `tf.data` copies mapped tokens into memory, to optimize and autotune.
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    options.deterministic = True
+    return dataset.with_options(options)
+
+
+def check_sizes(sequence_length: int, batch_size: int, share: Share) -> None:
+    """Raise a ValueError where there is no such batch."""
+    if sequence_length < SHORTEST_ROW:
+        raise ValueError(
+            f"`sequence_length` must be at least {SHORTEST_ROW} tokens; received {sequence_length}."
+        )
+    if batch_size < 1 or batch_size % share.num_workers:
+        raise ValueError(
+            f"`batch_size` must be at least 1 row, and a multiple of the {share.num_workers} "
+            f"worker(s) that share it; received {batch_size}."
+        )
+
+
+def check_stores(stores: Sequence[Store], weights: Sequence[float] | None) -> None:
+    """Raise a ValueError where stores cannot be mixed."""
+    if not stores:
+        raise ValueError("`store` is an empty list; name at least one token store.")
+    if weights is not None and len(weights) != len(stores):
+        raise ValueError(
+            f"`weights` has {len(weights)} numbers for {len(stores)} store(s); give one for each."
+        )
+    for store in stores:
+        if store.vocabulary_sha256 != stores[0].vocabulary_sha256:
+            raise ValueError(
+                f"The stores {stores[0].path} and {store.path} have different vocabularies (sha256 "
+                f"{stores[0].vocabulary_sha256[:12]} and {store.vocabulary_sha256[:12]}); they "
+                "cannot be mixed. Write one of them anew with the vocabulary of the other."
+            )
+
+
 class Shape:
     """The rows of one length: batches of them, by their number among those of this length."""
 
@@ -88,13 +142,12 @@ class Shape:
             batch: int64 scalar.
             rate: float32 scalar, the share of tokens to predict.
         """
-        num_rows = self.batch_size // share.num_workers
-        first = batch * self.batch_size + share.index * num_rows
-        row = first + tf.range(num_rows, dtype=tf.int64)
+        row = rows_of(batch, self.batch_size, share)
+        num_rows = row.shape[0]
         order = _order(self._number, 0)
         stream, index = mixing.stream_rows(row, self._counts, seed=self._seed, stream=order)
         seed = [self._seed, _ROWS + (self._number << 8)]
-        bits = draws.row_bits(seed, first, num_rows, self._num_bits)
+        bits = draws.row_bits(seed, row[0], num_rows, self._num_bits)
         if len(self._sources) == 1:
             inputs, follows, used, bits = self._texts(0, index, bits)
         else:
@@ -154,12 +207,13 @@ class Shape:
 
     def _stitched(self, stream, index, bits):
         """The same from several stores, each row from its own."""
-        places = tf.dynamic_partition(tf.range(tf.size(stream)), stream, len(self._sources))
-        parts = [
-            self._texts(store, tf.gather(index, place), tf.gather(bits, place))
-            for store, place in enumerate(places)
-        ]
-        return tf.nest.map_structure(lambda *part: tf.dynamic_stitch(places, part), *parts)
+        return mixing.stitched(
+            stream,
+            len(self._sources),
+            lambda store, place: self._texts(
+                store, tf.gather(index, place), tf.gather(bits, place)
+            ),
+        )
 
     def _ensured(self, name: str, value, num_rows: int):
         sizes = {"B": num_rows, "T": self._length, "S": self._num_texts}

@@ -27,14 +27,18 @@ def shuffled_rows(index, epoch, *, seed: int, size, stream: int = 0):
     Returns:
         int64 (B,): for a fixed epoch, a permutation of the index.
     """
+    size = tf.cast(size, tf.int64)
+    is_any = index.shape[0] is not None
+    if not is_any:
+        # Perhaps no rows at all, as of a store in a batch of a mix: the operation needs one.
+        index, epoch = tf.pad(index, [[0, 1]]), tf.pad(epoch, [[0, 1]])
+        size = tf.pad(size, [[0, 1]], constant_values=1) if size.shape.rank else size
     # The raw operation: its wrapper `tf.random.experimental.index_shuffle` has 4 rounds only, and
     # pads a key per row the wrong way.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=index,
-        seed=_keys(epoch, seed, stream),
-        max_index=tf.cast(size, tf.int64) - 1,
-        rounds=_ROUNDS,
+    rows = tf.raw_ops.RandomIndexShuffle(
+        index=index, seed=_keys(epoch, seed, stream), max_index=size - 1, rounds=_ROUNDS
     )
+    return rows if is_any else rows[:-1]
 
 
 def _keys(epoch, seed: int, stream: int):

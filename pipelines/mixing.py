@@ -7,7 +7,8 @@ out or comes twice before its time, wherever one begins to read.
 Shape letters: B rows in a batch, K streams.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -52,3 +53,22 @@ def stream_rows(row, counts: np.ndarray, *, seed: int, stream: int):
     number = tf.searchsorted(ends, place, side="right")
     counts = tf.gather(tf.constant(counts), number)
     return number, cycle * counts + place - (tf.gather(ends, number) - counts)
+
+
+def stitched(stream, num_streams: int, draw: Callable[[int, Any], Any]):
+    """Rows of several streams in one batch, each drawn by its own stream.
+
+    Args:
+        stream: int32 (B,), the stream of each row.
+        num_streams: K.
+        draw: From the number of a stream and the places of its rows in the batch, int32 (N,), to
+            tensors of N rows, of the same structure and shapes for all streams.
+
+    Returns:
+        The structure that `draw` gives, of B rows.
+    """
+    if num_streams == 1:
+        return draw(0, tf.range(tf.size(stream)))
+    places = tf.dynamic_partition(tf.range(tf.size(stream)), stream, num_streams)
+    parts = [draw(number, place) for number, place in enumerate(places)]
+    return tf.nest.map_structure(lambda *part: tf.dynamic_stitch(places, part), *parts)

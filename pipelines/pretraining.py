@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
-from tfpt.pipelines import batches
+from tfpt import config, features
+from tfpt.pipelines import batches, windows
 from tfpt.pipelines.batches import Share
-from tfpt.pipelines.settings import Drawing
+from tfpt.pipelines.settings import CausalDrawing, Drawing, SpanDrawing
+from tfpt.pipelines.span_corruption import row_sizes
 from tfpt.pipelines.store import Store, open_store
+from tfpt.pipelines.tfrecords import Records, open_records, read_records
 from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -68,11 +70,7 @@ def masked_lm(
         batch_size=batch_size,
         share=share,
     )
-    dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
-    # There is no `if` on a tensor to convert, and to look for one takes seconds.
-    draw = tf.autograph.experimental.do_not_convert(draw)
-    dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
-    return dataset.with_options(_mapped_options())
+    return batches.batch_stream(draw, first_batch, batch_size)
 
 
 def mlm_nsp(
@@ -108,11 +106,25 @@ def mlm_nsp(
 
 
 def epoch_rows(
-    store: Store | Sequence[Store], *, sequence_length: int, drawing: Drawing | None = None
+    store: Store | Sequence[Store],
+    *,
+    sequence_length: int,
+    drawing: Drawing | CausalDrawing | SpanDrawing | None = None,
 ) -> int:
-    """How many rows `masked_lm` draws until it has visited every example once."""
+    """How many rows are drawn until every example was visited once.
+
+    Args:
+        store, sequence_length: As of `masked_lm`, `causal_lm` or `span_corruption`.
+        drawing: The kind of it tells which of the three; by default that of `masked_lm`.
+    """
     stores = [store] if isinstance(store, Store) else list(store)
     drawing = drawing or Drawing()
+    if isinstance(drawing, CausalDrawing | SpanDrawing):
+        batches.check_sizes(sequence_length, 1, Share())
+        batches.check_stores(stores, drawing.weights)
+        if isinstance(drawing, SpanDrawing):
+            return windows.num_rows(stores, row_sizes(sequence_length, drawing).num_tokens)
+        return windows.num_rows(stores, sequence_length)
     _check(stores, drawing, sequence_length, 1, Share())
     settings = batches.Settings(load_tokenizer(stores[0].path), drawing, seed=0)
     return batches.num_rows(stores, settings, sequence_length)
@@ -166,6 +178,76 @@ def pretraining_batches(
     )
 
 
+def recorded_batches(
+    path: str | Path,
+    validation_store: str | Path | None,
+    *,
+    sequence_length: int,
+    batch_size: int,
+    validation_steps: int,
+    drawing: Drawing | None = None,
+) -> Pretraining:
+    """Batches to train on as `write_records` wrote them, and others from a store to validate on.
+
+    Args:
+        path: The folder of the records.
+        validation_store: One of other texts and the same vocabulary, or None.
+        sequence_length, drawing: Those of the records; of the validation, too.
+        validation_steps: Batches in a validation.
+
+    Raises:
+        FileNotFoundError, ValueError: As `open_records` and `masked_lm`; the records were drawn in
+            another way, or with another vocabulary.
+    """
+    records = open_records(path)
+    drawing = drawing or Drawing()
+    _check_drawn(records, drawing, sequence_length)
+    tokenizer = records.tokenizer()
+    read_records(records, batch_size=batch_size)  # what is wrong shows now
+    validation = None
+    if validation_store:
+        validation = masked_lm(
+            open_store(validation_store, tokenizer),
+            sequence_length=sequence_length,
+            batch_size=batch_size,
+            drawing=_of_one_store(drawing),
+        ).take(validation_steps)
+    return Pretraining(
+        tokenizer=tokenizer,
+        train_batches=lambda first: read_records(records, batch_size=batch_size, first_batch=first),
+        validation=validation,
+    )
+
+
+def _check_drawn(records: Records, drawing: Drawing, sequence_length: int) -> None:
+    """That records are what would be drawn from a store."""
+    inputs, labels = records.columns_of("features"), records.columns_of("labels")
+    expected = {features.MASKED_LM} | ({drawing.pairing} - {"single"})
+    length = inputs[features.TOKEN_IDS].shape[0] if features.TOKEN_IDS in inputs else 0
+    is_packed = features.TEXT_IDS in inputs
+    wrong = []
+    if labels.keys() != expected:
+        there, here = (", ".join(sorted(names)) for names in (labels, expected))
+        wrong.append(f"the labels are {there} there, {here} here")
+    elif "drawing" in records.settings:
+        drawn = config.to_dict(config.from_dict(Drawing(), records.settings["drawing"]))
+        fields = config.changed_fields(drawn, config.to_dict(drawing))
+        wrong += [
+            f"drawing.{name} is {before!r} there, {after!r} here"
+            for name, (before, after) in fields.items()
+        ]
+    elif is_packed != (drawing.layout == "packed"):
+        texts = "several texts" if is_packed else "one text, or pair,"
+        wrong.append(f"a row holds {texts} there, and drawing.layout is {drawing.layout!r} here")
+    if length != sequence_length:
+        wrong.append(f"data.sequence_length is {length} there, {sequence_length} here")
+    if wrong:
+        raise ValueError(
+            f"The records {records.path} were drawn in another way: {'; '.join(wrong)}. Set what "
+            "they have, or write records anew."
+        )
+
+
 def _of_one_store(drawing: Drawing | None) -> Drawing | None:
     return None if drawing is None else dataclasses.replace(drawing, weights=None)
 
@@ -173,42 +255,12 @@ def _of_one_store(drawing: Drawing | None) -> Drawing | None:
 def _check(
     stores: Sequence[Store], drawing: Drawing, sequence_length: int, batch_size: int, share: Share
 ) -> None:
-    if not stores:
-        raise ValueError("`store` is an empty list; name at least one token store.")
-    if sequence_length < batches.SHORTEST_ROW:
-        raise ValueError(
-            f"`sequence_length` must be at least {batches.SHORTEST_ROW} tokens; received "
-            f"{sequence_length}."
-        )
-    if batch_size < 1 or batch_size % share.num_workers:
-        raise ValueError(
-            f"`batch_size` must be at least 1 row, and a multiple of the {share.num_workers} "
-            f"worker(s) that share it; received {batch_size}."
-        )
-    if drawing.weights is not None and len(drawing.weights) != len(stores):
-        raise ValueError(
-            f"`weights` has {len(drawing.weights)} numbers for {len(stores)} store(s); give one "
-            "for each."
-        )
+    batches.check_sizes(sequence_length, batch_size, share)
+    batches.check_stores(stores, drawing.weights)
     for store in stores:
-        if store.vocabulary_sha256 != stores[0].vocabulary_sha256:
-            raise ValueError(
-                f"The stores {stores[0].path} and {store.path} have different vocabularies (sha256 "
-                f"{stores[0].vocabulary_sha256[:12]} and {store.vocabulary_sha256[:12]}); they "
-                "cannot be mixed. Write one of them anew with the vocabulary of the other."
-            )
         if store.num_documents < 2 and drawing.pairing == "next_sentence":
             raise ValueError(
                 f"The store {store.path} holds {store.num_documents} document; next-sentence pairs "
                 "need at least 2, since a random text never comes from the same document. Separate "
                 "documents by blank lines, or give several files."
             )
-
-
-def _mapped_options() -> tf.data.Options:
-    """Keep `tf.data` from copying the mapped tokens into memory, to optimize and autotune."""
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    options.autotune.enabled = False
-    options.deterministic = True
-    return options

@@ -116,3 +116,46 @@ class Drawing:
     def min_tokens(self) -> int:
         """The fewest tokens an example can be drawn from."""
         return 1 if self.pairing == "single" else 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalDrawing:
+    """What a row is made of in which each token is predicted from those before it."""
+
+    end_id: int | None = None  # the token between documents; none: [SEP]
+    within_documents: bool = False  # whether attention stays within a document
+    # Several stores: the share of rows from each. None: by the number of their tokens.
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_streams(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanDrawing:
+    """What a row is made of from which spans were taken out, to be written by a decoder."""
+
+    rate: float = 0.15  # share of tokens to take out, in (0, 1)
+    mean_span: float = 3.0  # tokens in a span, on average
+    # What stands for the first, second, ... span of a row, and ends the targets. None given: the
+    # ids that follow the vocabulary, as many as a row needs.
+    sentinel_ids: tuple[int, ...] = ()
+    end_id: int | None = None  # the token between documents; none: [SEP]
+    start_id: int | None = None  # the token that a decoder begins with; none: [PAD]
+    # Several stores: the share of rows from each. None: by the number of their tokens.
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "rate", 0 < self.rate < 1, "a share of tokens, in (0, 1): 0.15 is 15%")
+        check(self, "mean_span", self.mean_span >= 1, "at least 1")
+        holds = len(set(self.sentinel_ids)) == len(self.sentinel_ids)
+        check(self, "sentinel_ids", holds and min(self.sentinel_ids, default=0) >= 0, "ids, no two")
+        check(self, "start_id", self.start_id is None or self.start_id >= 0, "an id, or none")
+        _check_streams(self)
+
+
+def _check_streams(drawing: CausalDrawing | SpanDrawing) -> None:
+    holds = drawing.end_id is None or drawing.end_id >= 0
+    check(drawing, "end_id", holds, "an entry of the vocabulary, or none")
+    holds = drawing.weights is None or min(drawing.weights, default=0.0) > 0
+    check(drawing, "weights", holds, "positive numbers, one for each store, or none")

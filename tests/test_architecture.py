@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS: list[tuple[set[str], str]] = [
     ({"features", "config", "console", "environment"}, "open"),
     ({"pipelines", "models", "distribution", "optimization", "serving"}, "closed"),
-    ({"objectives", "peft", "checkpoints", "evaluation"}, "open"),
+    ({"objectives", "peft", "checkpoints", "evaluation", "show_batch"}, "open"),
     ({"callbacks", "training"}, "open"),
     ({"export"}, "open"),
     ({"recipes"}, "open"),
-    ({"cli", "command", "__main__"}, "open"),
+    ({"cli", "command", "recipe_names", "__main__"}, "open"),
 ]
 LEVEL = {unit: level for level, (units, _) in enumerate(ROWS) for unit in units}
 LINKED_ROOMS = ("pipelines", "export", "serving")

@@ -3,10 +3,8 @@
 TensorFlow takes seconds to import, so each subcommand imports what it needs when it runs.
 """
 
-import importlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +13,7 @@ from typing import Any
 import click
 
 import tfpt
-from tfpt import command
+from tfpt import command, recipe_names
 
 _SET = click.option(
     "--set",
@@ -23,33 +21,6 @@ _SET = click.option(
     multiple=True,
     metavar="FIELD=VALUE",
     help="Change a number of the recipe, such as model.num_layers=4. May be repeated.",
-)
-_LAYOUT = click.option(
-    "--layout",
-    type=click.Choice(["lines", "text"]),
-    default="lines",
-    show_default=True,
-    help="lines: one sentence a line, blank lines between documents. text: running text, each file "
-    "a document.",
-)
-_FIELD = click.option(
-    "--field",
-    default="text",
-    show_default=True,
-    help="The field of JSONL, Parquet or TFDS, or the column of CSV or TSV, that is the text. 0, 1 "
-    "and so on: a column of a CSV or TSV file without a header.",
-)
-_ENCODING = click.option(
-    "--encoding",
-    default="utf-8",
-    show_default=True,
-    help="Of the files. auto: detected, and reported.",
-)
-_LANGUAGE = click.option(
-    "--language",
-    default="en",
-    show_default=True,
-    help="ISO 639 code, for splitting running text into sentences.",
 )
 
 
@@ -74,11 +45,8 @@ def main() -> None:
     show_default=True,
     help="How often two pieces must stand side by side to become an entry.",
 )
-@_LAYOUT
-@_FIELD
-@_ENCODING
-@_LANGUAGE
-def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding, language) -> None:
+@command.reading
+def vocabulary(sources, size, out, cased, min_frequency, **reading) -> None:
     """Train a WordPiece vocabulary on texts.
 
     SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
@@ -88,9 +56,7 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
 
     if Path(out).exists():
         raise FileExistsError(f"{out} exists already; remove it, or name another file.")
-    documents = _documents(
-        sources, layout=layout, field=field, encoding=encoding, language=language
-    )
+    documents = _documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
         tokenizer = pipelines.train_wordpiece(
             texts, size, lowercase=not cased, min_frequency=min_frequency
@@ -106,10 +72,7 @@ def vocabulary(sources, size, out, cased, min_frequency, layout, field, encoding
 @click.option("--out", help="The folder to write.")
 @click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
 @click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
-@_LAYOUT
-@_FIELD
-@_ENCODING
-@_LANGUAGE
+@command.reading
 def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
     """Tokenize texts once into a token store, or verify one.
 
@@ -147,8 +110,65 @@ def show(recipe, assignments) -> None:
     """
     from tfpt import config
 
-    settings = config.override(_recipe(recipe).config(), assignments)
+    settings = config.override(recipe_names.find(recipe).config(), assignments)
     click.echo(json.dumps(config.to_dict(settings), indent=2))
+
+
+@main.command()
+@click.argument("recipe")
+@_SET
+@click.option(
+    "--batch", type=click.IntRange(0), default=0, show_default=True, help="Its number, from 0."
+)
+@click.option(
+    "--rows", type=click.IntRange(1), default=3, show_default=True, help="Rows of it to print."
+)
+def show_batch(recipe, assignments, batch, rows) -> None:
+    """Print a few drawn examples, to be read.
+
+    Words are joined; texts, masks, labels and padding told. RECIPE is bert, classify or a module of
+    yours, by the name that imports it.
+    """
+    module, settings = recipe_names.settings_of(recipe, assignments, "show-batch")
+    _quiet_tensorflow()
+    from tfpt import console
+    from tfpt import show_batch as showing
+
+    drawn, tokenizer, names = showing.recipe_batch(module, settings, batch)
+    lines = showing.lines(drawn, tokenizer, number=batch, num_rows=rows, label_names=names)
+    width = max(len(line.label) for line in lines)
+    for line in lines:
+        console.paragraph(line.label, line.text, width)
+
+
+@main.command()
+@click.argument("recipe")
+@_SET
+@click.option("--batches", type=click.IntRange(1), required=True, help="How many to write.")
+@click.option("--shards", type=click.IntRange(1), help="Files to divide them among; by default 16.")
+@click.option("--out", required=True, help="The folder to write; also gs://BUCKET/FOLDER.")
+def records(recipe, assignments, batches, shards, out) -> None:
+    """Write finished examples, to train from a bucket.
+
+    RECIPE is bert or a module of yours, by the name that imports it. Train on the folder by
+    `tfpt pretrain RECIPE --set data.records=FOLDER` and the same settings.
+    """
+    module, settings = recipe_names.settings_of(recipe, assignments, "records")
+    _quiet_tensorflow()
+    from tfpt import console, pipelines
+
+    data = module.dataset(settings)
+    with console.progress("Writing records", total=batches) as move:
+        written = pipelines.write_records(
+            data.train_batches(0),
+            out,
+            tokenizer=data.tokenizer,
+            num_batches=batches,
+            num_shards=shards,
+            settings=settings,
+            progress=lambda done, total: move(done, f"{done:,} batches"),
+        )
+    click.echo(f"{out}: {written.num_rows:,} rows in {len(written.shards)} shards")
 
 
 @main.command()
@@ -161,7 +181,7 @@ def pretrain(recipe, assignments, out) -> None:
     RECIPE is bert or a module of yours, by the name that imports it. A run that was stopped goes on
     when its command is repeated.
     """
-    module, settings = _settings(recipe, assignments, "pretrain")
+    module, settings = recipe_names.settings_of(recipe, assignments, "pretrain")
     _train("Pre-training", module, settings, out)
 
 
@@ -177,7 +197,7 @@ def finetune(recipe, start, assignments, out) -> None:
     goes on when its command is repeated.
     """
     chosen = [*assignments, *([f"start={start}"] if start else [])]
-    module, settings = _settings(recipe, chosen, "finetune")
+    module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     _train("Fine-tuning", module, settings, out)
 
 
@@ -190,7 +210,7 @@ def evaluate(run) -> None:
     its validation store. The figures are also written to RUN/evaluation.json.
     """
     _quiet_tensorflow()
-    module = _recipe_of(run)
+    module = recipe_names.of_run(run)
     from tfpt import console, evaluation
 
     with console.progress("Evaluating"):
@@ -213,7 +233,7 @@ def export(run, out) -> None:
     its next version.
     """
     _quiet_tensorflow()
-    module = _recipe_of(run)
+    module = recipe_names.of_run(run)
     from tfpt import console
     from tfpt import export as exporting
 
@@ -323,44 +343,6 @@ def _documents(sources: Sequence[str], **reading: str) -> Any:
     return pipelines.read_documents(list(sources), **reading)
 
 
-def _recipe(name: str) -> ModuleType:
-    """A recipe by the name of its module: one of tfpt.recipes, or any importable one."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(
-            f"A recipe is named as a module is imported, such as bert or mine.bert; received "
-            f"{name!r}."
-        )
-    if os.getcwd() not in sys.path:
-        # Last, so that no file here comes before a module that tfpt itself imports.
-        sys.path.append(os.getcwd())
-    for module in (f"tfpt.recipes.{name}", name):
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if not f"{module}.".startswith(f"{error.name}."):
-                raise
-            continue
-        if hasattr(found, "config"):
-            return found
-    raise ValueError(
-        f"There is no recipe {name!r}: neither tfpt.recipes.{name} nor an importable module {name} "
-        "with a function `config`. tfpt brings bert and classify."
-    )
-
-
-def _settings(name: str, assignments: Sequence[str], verb: str) -> tuple[ModuleType, Any]:
-    """A recipe for a verb, pretrain or finetune, and its configuration."""
-    from tfpt import config
-
-    module = _recipe(name)
-    numbers = module.config()
-    # A run to start from is what fine-tuning has and pre-training has not.
-    fitting = "finetune" if hasattr(numbers, "start") else "pretrain"
-    if verb != fitting:
-        raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
-    return module, config.override(numbers, assignments)
-
-
 def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
     """Train behind a bar; where nothing is left to do, say so."""
     _quiet_tensorflow()
@@ -373,19 +355,6 @@ def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)
-
-
-def _recipe_of(path: str) -> ModuleType:
-    """The recipe that a run folder names."""
-    from tfpt import checkpoints
-
-    name = checkpoints.open_run(path).recipe
-    if not name:
-        raise ValueError(
-            f"{path} was begun in Python without a recipe that rebuilds its model: evaluate and "
-            "export it in Python too (tfpt.evaluation, tfpt.export)."
-        )
-    return _recipe(name)
 
 
 def _quiet_tensorflow() -> None:

@@ -1,15 +1,49 @@
-"""The kind of command that `tfpt` has: its errors are one sentence, its warnings one line."""
+"""The kind of command that `tfpt` has, and options that several share.
+
+Its errors are one sentence, its warnings one line.
+"""
 
 import errno
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 _INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_TO_GO_ON = dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run.")
+_TO_GO_ON = {
+    "store": " Repeat the command to go on with the store.",
+    **dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run."),
+}
+_LAYOUT = click.option(
+    "--layout",
+    type=click.Choice(["lines", "text"]),
+    default="lines",
+    show_default=True,
+    help="lines: one sentence a line, blank lines between documents. text: running text, each file "
+    "a document.",
+)
+_FIELD = click.option(
+    "--field",
+    default="text",
+    show_default=True,
+    help="The field of JSONL, Parquet or TFDS, or the column of CSV or TSV, that is the text. 0, 1 "
+    "and so on: a column of a CSV or TSV file without a header.",
+)
+_ENCODING = click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    help="Of the files. auto: detected, and reported.",
+)
+_LANGUAGE = click.option(
+    "--language",
+    default="en",
+    show_default=True,
+    help="ISO 639 code, for splitting running text into sentences.",
+)
 
 
 class Command(click.Command):
@@ -53,3 +87,10 @@ def _sentence(error: BaseException, context: click.Context) -> str:
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     click.echo(f"Warning: {message}", err=True)
+
+
+def reading(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that tell how texts are read: the arguments of `read_documents`."""
+    for option in (_LANGUAGE, _ENCODING, _FIELD, _LAYOUT):  # help shows the last one first
+        function = option(function)
+    return function

@@ -159,6 +159,25 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     out.print(_table(columns, rows))
 
 
+def paragraph(label: str, text: Text, width: int) -> None:
+    """Print a text behind its label; on a terminal its lines stay clear of the labels.
+
+    Args:
+        label: Indented; without one the text begins at the left.
+        width: Of the labels, in characters.
+    """
+    if not label:
+        out.print(text)
+    elif out.is_terminal:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=width + 2, no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(Text(f"  {label}"), text)
+        out.print(grid)
+    else:
+        out.print(Text.assemble(f"  {label:<{width}}  ", text))
+
+
 def classification_report(title: str, report: dict[str, Any]) -> None:
     """Print what `evaluation.ClassificationReport.to_dict` gives."""
     rows = [

@@ -4,7 +4,7 @@ A dataset yields `(features, labels, weights)`, three dicts. A label, its weight
 it is compared with and the loss carry one name, so Keras `fit` needs no glue.
 
 Shape letters: B rows in a batch, T tokens in a row, P mask slots in a row, S texts in a row
-(1 where rows are not packed), V vocabulary, C classes.
+(1 where rows are not packed), U tokens in a row of a decoder, V vocabulary, C classes.
 """
 
 from typing import NamedTuple
@@ -25,16 +25,19 @@ MASK_POSITIONS = "mask_positions"
 TEXT_IDS = "text_ids"
 POSITION_IDS = "position_ids"
 TEXT_POSITIONS = "text_positions"
+DECODER_TOKEN_IDS = "decoder_token_ids"
+DECODER_PADDING_MASK = "decoder_padding_mask"
 MASKED_LM = "masked_lm"
 NEXT_SENTENCE = "next_sentence"
 SENTENCE_ORDER = "sentence_order"
 CAUSAL_LM = "causal_lm"
+SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 
 FEATURES = {
-    TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary; 0 is padding"),
+    TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary, or sentinels; 0 is padding"),
     SEGMENT_IDS: Tensor("int32", ("B", "T"), "0 for text A and padding, 1 for text B"),
     PADDING_MASK: Tensor("int32", ("B", "T"), "1 for a token, 0 for padding"),
     MASK_POSITIONS: Tensor("int32", ("B", "P"), "places of the tokens to predict; 0 where unused"),
@@ -42,12 +45,18 @@ FEATURES = {
     TEXT_IDS: Tensor("int32", ("B", "T"), "the text of a token, 1 to S; 0 is padding"),
     POSITION_IDS: Tensor("int32", ("B", "T"), "the place of a token in its text, from 0"),
     TEXT_POSITIONS: Tensor("int32", ("B", "S"), "where each text begins; 0 where there is none"),
+    # Of a decoder: what it has written before each target.
+    DECODER_TOKEN_IDS: Tensor(
+        "int32", ("B", "U"), "the start token, then the targets but the last"
+    ),
+    DECODER_PADDING_MASK: Tensor("int32", ("B", "U"), "1 for a token, 0 for padding"),
 }
 LABELS = {
     MASKED_LM: Tensor("int32", ("B", "P"), "the original tokens at `mask_positions`"),
     NEXT_SENTENCE: Tensor("int32", ("B", "S"), "1 where text B follows text A, 0 where random"),
     SENTENCE_ORDER: Tensor("int32", ("B", "S"), "1 where text B follows text A, 0 where A follows"),
     CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
+    SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.

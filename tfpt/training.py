@@ -106,7 +106,7 @@ def fit(
     Raises:
         ValueError: The model was not compiled by `compile`; nothing measures what the validation
             monitors; batches cannot be divided evenly among the devices; the checkpoint does not
-            fit the model.
+            fit the model; records that are read are damaged.
         FloatingPointError: The loss is not finite any more.
         OSError: A checkpoint could not be written, as on a full disk; the one before is whole.
     """
@@ -128,17 +128,18 @@ def fit(
                 str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
             ),
         ]
-        model.fit(
-            dataset,
-            initial_epoch=done // steps_per_epoch,
-            epochs=math.ceil(model.total_steps / steps_per_epoch),
-            steps_per_epoch=steps_per_epoch,
-            validation_data=validation
-            and distribution.distribute(strategy, lambda _: validation.data, 0),
-            callbacks=[*own, *callbacks],
-            verbose=verbose,
-            shuffle=False,
-        )
+        with pipelines.damage_named():
+            model.fit(
+                dataset,
+                initial_epoch=done // steps_per_epoch,
+                epochs=math.ceil(model.total_steps / steps_per_epoch),
+                steps_per_epoch=steps_per_epoch,
+                validation_data=validation
+                and distribution.distribute(strategy, lambda _: validation.data, 0),
+                callbacks=[*own, *callbacks],
+                verbose=verbose,
+                shuffle=False,
+            )
     return history(run)
 
 

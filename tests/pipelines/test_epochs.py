@@ -65,3 +65,18 @@ def test_rows_are_equally_likely_at_every_place(size, num_epochs):
 def test_which_row_follows_does_not_depend_on_the_row(size, num_epochs):
     distance = (rows_at(1, num_epochs, size) - rows_at(0, num_epochs, size)) % size
     assert_uniform(np.bincount(distance, minlength=size)[1:])
+
+
+@pytest.mark.parametrize("sizes", [10, [10] * 15])
+def test_no_rows_have_no_order(sizes):
+    """As of a store that a batch of a mix has no row of."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def draw(row):
+        size = tf.constant(sizes, tf.int64)
+        size = size[: tf.size(row)] if size.shape.rank else size
+        return shuffled_rows(row % 10, row // 10, seed=0, size=size)
+
+    assert draw(tf.zeros([0], tf.int64)).shape == [0]
+    expected = orders(2, 10).reshape(-1)[:15]
+    np.testing.assert_array_equal(draw(tf.range(15, dtype=tf.int64)), expected)

@@ -179,6 +179,34 @@ def test_a_store_is_of_another_vocabulary(refused, given, tmp_path):
     assert "the vocabulary is another" in sentence
 
 
+def test_records_cannot_be_written_or_read(refused, given, tmp_path, tfpt):
+    store = ("--set", f"data.store={given / 'store60'}")
+    records, out = ("records", "bert", *PRETRAINING, *store, "--batches", 3), tmp_path / "out"
+    sentence = refused("records", "classify", "--batches", 3, "--out", out)
+    assert sentence == "classify is a recipe for `tfpt finetune`, not for `tfpt records`."
+    assert "from 1 to the number of rows" in refused(*records, "--shards", 9, "--out", out)
+    assert "exists already" in refused(*records, "--out", given / "store60")
+    with full_disk(200):
+        assert refused(*records, "--out", out) == f"{out} could not be written: File too large."
+
+    folder = tmp_path / "rows"
+    tfpt(*records, "--shards", 2, "--out", folder)
+    there = ("--set", f"data.records={folder}")
+    pretraining = ("pretrain", "bert", *PRETRAINING, *there, "--out", out)
+    assert "are both set, but a run trains on one" in refused(*pretraining, *store)
+    for change in ("drawing.masking.rate=0.3", "drawing.pairing=single", "data.sequence_length=8"):
+        sentence = refused(*pretraining, "--set", change)
+        assert sentence.startswith(f"The records {folder} were drawn in another way: ")
+    validation = ("--set", f"data.validation_store={given / 'store50'}")
+    assert "store50 was written with another vocabulary" in refused(*pretraining, *validation)
+    nothing = ("--set", f"data.records={tmp_path / 'nothing'}")
+    assert "nothing holds no records" in refused("pretrain", "bert", *nothing, "--out", out)
+    shard = folder / "rows-00000-of-00002.tfrecord.gz"
+    shard.write_bytes(shard.read_bytes()[::-1])
+    sentence = refused("show-batch", "bert", *PRETRAINING, *there)
+    assert sentence.startswith(f"{shard} is damaged")
+
+
 def test_a_run_exists_with_other_settings(refused, given):
     store = ("--set", f"data.store={given / 'store60'}", "--set", "training.learning_rate=0.5")
     sentence = refused("pretrain", "bert", *PRETRAINING, *store, "--out", given / "bert")

@@ -88,7 +88,8 @@ def test_light_commands_load_no_tensorflow(folder, arguments, expected):
 
 def test_every_command_is_listed_in_the_order_of_the_path_with_a_whole_sentence(tfpt):
     listed = tfpt("--help").partition("Commands:\n")[2].splitlines()
-    names = "vocabulary store show pretrain finetune evaluate export serve predict check demo"
+    names = "vocabulary store show show-batch records pretrain finetune evaluate export serve "
+    names += "predict check demo"
     assert [line.split()[0] for line in listed] == names.split()
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
@@ -199,6 +200,46 @@ def test_a_run_by_a_recipe_of_the_user_is_gone_on_with_and_evaluated(own_recipe,
     assert json.loads(Path("run", "config.json").read_text())["recipe"] == own_recipe
     assert tfpt(*pretraining).endswith("run was complete already.\nrun\n")
     assert "masked_lm_loss" in tfpt("evaluate", "run")
+
+
+@pytest.fixture
+def small_store(folder, monkeypatch, tfpt):
+    """The settings that name a store in the current folder."""
+    monkeypatch.chdir(folder)
+    tfpt("vocabulary", "texts.txt", "--size", 50, "--out", "vocab.txt")
+    tfpt("store", "texts.txt", "--vocabulary", "vocab.txt", "--out", "store")
+    sizes = ("data.sequence_length=24", "training.batch_size=2", "drawing.pairing=sentence_order")
+    return [word for one in ("data.store=store", *sizes) for word in ("--set", one)]
+
+
+def test_a_batch_is_shown_in_whole_lines_without_colour_in_a_pipe(small_store, folder, tfpt):
+    result = command("show-batch", "bert", *small_store, "--rows", "1", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 6
+    assert lines[0].startswith("batch 0: 2 rows of 24 tokens; ")
+    row = re.fullmatch(r"row 0: \d+ tokens, \d+ padding; \d+ to predict; (.*)", lines[3])
+    assert row[1] in ("B follows A", "the other way round: A follows B")
+    assert re.fullmatch(r"  A  \[CLS\] .*\[SEP\]", lines[4])
+    assert re.fullmatch(r"  B  .*\[SEP\]( \[PAD\] x \d+)?", lines[5])
+    later = tfpt("show-batch", "bert", *small_store, "--batch", 9, "--rows", 5)
+    assert later.startswith("batch 9: ")
+    assert later.count("row ") == 2
+
+
+def test_records_are_written_shown_and_trained_on(small_store, tfpt):
+    printed = tfpt("records", "bert", *small_store, "--batches", 6, "--shards", 3, "--out", "rows")
+    assert printed.splitlines()[-1] == "rows: 12 rows in 3 shards"
+    recorded = ["--set", "data.records=rows", *small_store[2:]]
+    shown = tfpt("show-batch", "bert", *recorded, "--batch", 4)
+    assert shown == tfpt("show-batch", "bert", *small_store, "--batch", 4)
+    numbers = {"total_steps": 2, "warmup_steps": 1, "steps_per_epoch": 2}
+    sets = [word for name, n in numbers.items() for word in ("--set", f"training.{name}={n}")]
+    size = ["--set", "model.num_layers=1", "--set", "model.hidden_dim=16"]
+    size += ["--set", "model.num_heads=2", "--set", "model.intermediate_dim=32"]
+    printed = tfpt("pretrain", "bert", *recorded, *sets, *size, "--out", "run")
+    assert printed.splitlines()[-1] == "run"
+    assert [record["step"] for record in history("run")] == [2]
 
 
 def history(run):

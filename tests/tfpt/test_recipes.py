@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 
 import keras
 import numpy as np
@@ -94,6 +96,83 @@ def test_pretraining_leaves_a_run_that_names_its_recipe(pretrained):
     history = callbacks.history(opened)
     assert [record["step"] for record in history] == [3, 5]
     assert {"val_masked_lm_accuracy", "val_next_sentence_loss"} < history[0].keys()
+
+
+@pytest.fixture(scope="module")
+def records(folder):
+    """The batches that `pretrained` is trained on."""
+    chosen = pretraining(folder)
+    batches = bert.dataset(chosen).train_batches(0)
+    return pipelines.write_records(
+        batches,
+        folder / "records",
+        tokenizer=tiny_bert.TOKENIZER,
+        num_batches=5,
+        num_shards=3,
+        settings=chosen,
+    )
+
+
+def weights_of(run):
+    model = bert.model(config.from_dict(bert.config(), run.settings), run.tokenizer)
+    run.restore_best(model)
+    return tiny_bert.values(model)
+
+
+def test_training_from_records_is_training_from_the_store(folder, pretrained, records, tmp_path):
+    chosen = pretraining(folder, **{"data.store": "", "data.records": records.path})
+    whole = training.pretrain(bert, chosen, tmp_path / "whole", verbose=0)
+    expected = weights_of(pretrained)
+    assert tiny_bert.largest_difference(weights_of(whole), expected) == 0
+    assert callbacks.history(whole) == callbacks.history(pretrained)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.pretrain(bert, chosen, tmp_path / "run", callbacks=[Stop()], verbose=0)
+    run = training.pretrain(bert, chosen, tmp_path / "run", verbose=0)
+    assert [record["step"] for record in callbacks.history(run)] == [3, 5]
+    assert tiny_bert.largest_difference(weights_of(run), expected) == 0
+
+
+def test_records_that_are_damaged_end_a_training_with_their_name(folder, records, tmp_path):
+    there = shutil.copytree(records.path, tmp_path / "records")
+    shard = there / records.shards[1].name
+    shard.write_bytes(shard.read_bytes()[::-1])
+    chosen = pretraining(folder, **{"data.store": "", "data.records": there})
+    with pytest.raises(ValueError, match=f"^{re.escape(str(shard))} is damaged: "):
+        training.pretrain(bert, chosen, tmp_path / "run", verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "are both set, but a run trains on one of them; leave the other out"),
+        ({"data.store": "", "drawing.layout": "packed"}, "drawing.layout is 'padded' there, 'pack"),
+        ({"data.store": "", "data.sequence_length": 8}, "data.sequence_length is 16 there, 8 here"),
+        (
+            {"data.store": "", "drawing.pairing": "single"},
+            "the labels are masked_lm, next_sentence there, masked_lm here",
+        ),
+    ],
+)
+def test_records_that_were_drawn_in_another_way_are_refused(folder, records, changes, message):
+    with pytest.raises(ValueError, match=message):
+        bert.dataset(pretraining(folder, **{"data.records": records.path, **changes}))
+
+
+def test_records_without_settings_are_told_by_their_rows(folder, tmp_path):
+    chosen = pretraining(folder, **{"drawing.layout": "packed"})
+    batches = bert.dataset(chosen).train_batches(0)
+    path = tmp_path / "records"
+    pipelines.write_records(batches, path, tokenizer=tiny_bert.TOKENIZER, num_batches=2)
+    there = {"data.store": "", "data.records": path}
+    bert.dataset(pretraining(folder, **there, **{"drawing.layout": "packed"}))
+    with pytest.raises(ValueError, match=r"a row holds several texts there, .* is 'padded' here"):
+        bert.dataset(pretraining(folder, **there))
 
 
 def test_evaluating_a_pretrained_run_repeats_its_last_validation(pretrained):

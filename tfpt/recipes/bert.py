@@ -65,6 +65,7 @@ class Data:
     """What the batches are drawn from."""
 
     store: tuple[str, ...] = ()  # the token store to train on, or several
+    records: str = ""  # in its place, a folder of finished rows, as `tfpt records` writes it
     validation_store: str = ""  # a token store of other texts, of the same vocabulary; "" for none
     sequence_length: int = 128  # tokens in a row
 
@@ -111,12 +112,26 @@ def model(settings: Config, tokenizer: pipelines.Tokenizer) -> objectives.Model:
 
 
 def dataset(settings: Config) -> pipelines.Pretraining:
-    """Batches drawn from the store; the same validation batches each time."""
+    """Batches drawn from the store, or read from records; the same validation each time."""
     data, training = settings.data, settings.training
-    if not data.store:
+    if not data.store and not data.records:
         raise ValueError(
             "`data.store` is not set: the folder of a token store, as `tfpt store` writes it. "
             "Pass --set data.store=FOLDER."
+        )
+    if data.store and data.records:
+        raise ValueError(
+            f"`data.store` ({', '.join(data.store)}) and `data.records` ({data.records}) are both "
+            "set, but a run trains on one of them; leave the other out."
+        )
+    if data.records:
+        return pipelines.recorded_batches(
+            data.records,
+            data.validation_store or None,
+            sequence_length=data.sequence_length,
+            batch_size=training.batch_size,
+            validation_steps=training.validation_steps,
+            drawing=settings.drawing,
         )
     return pipelines.pretraining_batches(
         data.store,

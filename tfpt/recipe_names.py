@@ -1,0 +1,67 @@
+"""Recipes by the name that imports them. Imports no TensorFlow."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from tfpt import config
+
+# The commands, and for which kinds of recipes they are.
+VERBS = {
+    "pretrain": {"pretrain"},
+    "finetune": {"finetune"},
+    "records": {"pretrain"},
+    "show-batch": {"pretrain", "finetune"},
+}
+
+
+def find(name: str) -> ModuleType:
+    """A recipe by the name of its module: one of tfpt.recipes, or any importable one."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(
+            f"A recipe is named as a module is imported, such as bert or mine.bert; received "
+            f"{name!r}."
+        )
+    if os.getcwd() not in sys.path:
+        # Last, so that no file here comes before a module that tfpt itself imports.
+        sys.path.append(os.getcwd())
+    for module in (f"tfpt.recipes.{name}", name):
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise
+            continue
+        if hasattr(found, "config"):
+            return found
+    raise ValueError(
+        f"There is no recipe {name!r}: neither tfpt.recipes.{name} nor an importable module {name} "
+        "with a function `config`. tfpt brings bert and classify."
+    )
+
+
+def settings_of(name: str, assignments: Sequence[str], verb: str) -> tuple[ModuleType, Any]:
+    """A recipe for a verb, such as pretrain, and its configuration."""
+    module = find(name)
+    numbers = module.config()
+    # A run to start from is what fine-tuning has and pre-training has not.
+    fitting = "finetune" if hasattr(numbers, "start") else "pretrain"
+    if fitting not in VERBS[verb]:
+        raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
+    return module, config.override(numbers, assignments)
+
+
+def of_run(path: str) -> ModuleType:
+    """The recipe that a run folder names."""
+    from tfpt import checkpoints
+
+    name = checkpoints.open_run(path).recipe
+    if not name:
+        raise ValueError(
+            f"{path} was begun in Python without a recipe that rebuilds its model: evaluate and "
+            "export it in Python too (tfpt.evaluation, tfpt.export)."
+        )
+    return find(name)

@@ -1,0 +1,230 @@
+"""A drawn batch as a person would want to read it.
+
+Pieces of words are joined, and A and B, the texts of a row, its padding and its labels told. A
+place that is to be predicted is `{a|b}`: a stands there, b is the answer. Colours only repeat what
+the words say, so that a pipe shows as much.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.text import Text
+
+from tfpt import checkpoints, features, pipelines
+
+PAIRS = {
+    features.NEXT_SENTENCE: ("B is from elsewhere", "B follows A"),
+    features.SENTENCE_ORDER: ("the other way round: A follows B", "B follows A"),
+}
+# Of what stands where a token is to be predicted: the mask, another token, the token itself.
+MASKED, REPLACED, KEPT = "bold yellow", "bold red", "bold green"
+SPECIAL, PADDING, SENTINEL, TEXT_B = "dim", "dim", "magenta", "cyan"
+
+_CLOSING, _OPENING, _APOSTROPHES = set(",.;:!?)]}%"), set("([{"), set("'\u2019")
+_ENDINGS = {"s", "t", "re", "ve", "ll", "d", "m"}
+
+
+class Line(NamedTuple):
+    """A paragraph to print."""
+
+    label: str  # what stands before it, such as "A"; empty for a heading
+    text: Text
+
+
+def recipe_batch(
+    recipe: ModuleType, settings: Any, number: int
+) -> tuple[Any, pipelines.Tokenizer, Sequence[str]]:
+    """A batch that a recipe trains on.
+
+    Args:
+        recipe: A module with `dataset`; see recipes/bert.py and recipes/classify.py.
+        settings: Its configuration.
+        number: Of the batch, from 0.
+
+    Returns:
+        `(batch, tokenizer, label_names)`, the names empty where there are no classes.
+
+    Raises:
+        ValueError, FileNotFoundError: What is wrong with settings or data.
+    """
+    if hasattr(settings, "start"):  # labelled texts, which have no vocabulary of their own
+        if settings.start:
+            tokenizer = checkpoints.open_run(settings.start).tokenizer
+        elif settings.data.vocabulary:
+            tokenizer = pipelines.load_tokenizer(settings.data.vocabulary)
+        else:
+            raise ValueError(
+                "Labelled texts are shown with the vocabulary of a run (--set start=RUN) or one "
+                "of its own (--set data.vocabulary=vocab.txt)."
+            )
+        data = recipe.dataset(settings, tokenizer)
+    else:
+        data = recipe.dataset(settings)
+        tokenizer = data.tokenizer
+    with pipelines.damage_named():
+        batch = next(iter(data.train_batches(number)))
+    return batch, tokenizer, getattr(data, "label_names", ())
+
+
+def lines(
+    batch: Any,
+    tokenizer: pipelines.Tokenizer,
+    *,
+    number: int = 0,
+    num_rows: int = 3,
+    label_names: Sequence[str] = (),
+) -> list[Line]:
+    """What is to be read of a batch.
+
+    Args:
+        batch: `(features, labels, weights)`, three dicts of tensors or arrays.
+        tokenizer: The vocabulary of its ids.
+        number: Of the batch, to tell.
+        num_rows: Show the first rows, so many.
+        label_names: The classes, by id.
+    """
+    parts = [{name: np.asarray(value) for name, value in part.items()} for part in batch]
+    mask = parts[0][features.PADDING_MASK]
+    size, length = mask.shape
+    told = f"batch {number}: {size} rows of {length} tokens; {(mask == 0).mean():.1%} is padding"
+    found = [Line("", Text(told))]
+    if features.MASKED_LM in parts[1]:
+        legend = Text("{a|b}: a stands where b is to be predicted")
+        found.append(Line("", legend))
+    for number in range(min(num_rows, len(mask))):
+        row = _Row(*({name: value[number] for name, value in part.items()} for part in parts))
+        found += [
+            Line("", Text()),
+            Line("", Text(f"row {number}: {row.told(label_names)}", "bold")),
+        ]
+        found += row.lines(tokenizer)
+    return found
+
+
+class _Row(NamedTuple):
+    """A row of a batch, without B."""
+
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+
+    def told(self, label_names: Sequence[str]) -> str:
+        """What there is to say of the whole row."""
+        mask = self.inputs[features.PADDING_MASK]
+        said = [f"{np.sum(mask > 0)} tokens, {np.sum(mask == 0)} padding"]
+        for name, weights in self.weights.items():
+            if name in PAIRS:
+                continue
+            if name != features.CLASSIFICATION:
+                said.append(f"{np.sum(weights > 0)} to predict")
+            elif weights > 0:
+                number = int(self.labels[name])
+                said.append(f"label {label_names[number] if label_names else number}")
+            else:
+                said.append("a row that does not count")
+        if features.TEXT_IDS in self.inputs:
+            number = self.inputs[features.TEXT_IDS].max()
+            said.append(f"{number} text{'s' if number != 1 else ''}")
+        else:
+            said += self._pair(0)
+        return "; ".join(said)
+
+    def lines(self, tokenizer: pipelines.Tokenizer) -> list[Line]:
+        """The tokens, text by text."""
+        inputs = self.inputs
+        places = inputs.get(features.TEXT_IDS, inputs[features.PADDING_MASK])
+        found: list[Line] = []
+        for text in range(1, places.max(initial=0) + 1):
+            label = f"text {text}" if features.TEXT_IDS in inputs else "text"
+            if said := self._pair(text - 1) if features.TEXT_IDS in inputs else []:
+                found.append(Line(label, Text(*said)))
+            found += self._text(np.flatnonzero(places == text), label, tokenizer)
+        if padding := int(np.sum(places == 0)):
+            line = found[-1].text if found else Text()
+            line.append(f"{' ' if found else ''}[PAD] x {padding}", PADDING)
+        if features.CAUSAL_LM in self.labels:
+            found += self._following(tokenizer)
+        if features.SPAN_CORRUPTION in self.labels:
+            used = self.weights[features.SPAN_CORRUPTION] > 0
+            targets = [(int(one), None) for one in self.labels[features.SPAN_CORRUPTION][used]]
+            found.append(Line("out", joined(targets, tokenizer)))
+        return found
+
+    def _pair(self, text: int) -> list[str]:
+        """What the pair label of a text says; nothing where there is none."""
+        return [
+            PAIRS[name][int(label[text])]
+            for name, label in self.labels.items()
+            if name in PAIRS and self.weights[name][text] > 0
+        ]
+
+    def _text(self, places, label: str, tokenizer: pipelines.Tokenizer) -> list[Line]:
+        ids = self.inputs[features.TOKEN_IDS]
+        segments = self.inputs.get(features.SEGMENT_IDS, np.zeros_like(ids))
+        answers: dict[int, int] = {}
+        if features.MASKED_LM in self.labels:
+            used = self.weights[features.MASKED_LM] > 0
+            asked = self.inputs[features.MASK_POSITIONS][used].tolist()
+            answers = dict(zip(asked, self.labels[features.MASKED_LM][used].tolist(), strict=True))
+        found = []
+        for segment, name in enumerate("AB"):
+            own = [(int(ids[p]), answers.get(int(p))) for p in places if segments[p] == segment]
+            if own:
+                told = name if (segments[places] > 0).any() else label
+                found.append(Line(told, joined(own, tokenizer, TEXT_B if segment else "")))
+        return found
+
+    def _following(self, tokenizer: pipelines.Tokenizer) -> list[Line]:
+        """What follows the last token."""
+        used = np.flatnonzero(self.weights[features.CAUSAL_LM] > 0)
+        last = [(int(self.labels[features.CAUSAL_LM][place]), None) for place in used[-1:]]
+        return [Line("next", joined(last, tokenizer))]
+
+
+def joined(
+    tokens: Sequence[tuple[int, int | None]], tokenizer: pipelines.Tokenizer, style: str = ""
+) -> Text:
+    """Tokens as running text.
+
+    Args:
+        tokens: For each the id that stands there and, where it is to be predicted, the right one.
+        style: Of ordinary tokens.
+    """
+    text = Text()
+    right = [_entry(there if answer is None else answer, tokenizer) for there, answer in tokens]
+    for place, (there, answer) in enumerate(tokens):
+        if place and not _sticks(right, place):
+            text.append(" ")
+        entry = _entry(there, tokenizer)
+        if answer is not None:
+            kind = KEPT if there == answer else REPLACED
+            kind = MASKED if there == tokenizer.mask_id else kind
+            text.append(f"{{{entry}|{right[place]}}}", kind)
+        elif there >= tokenizer.vocabulary_size:
+            text.append(entry, SENTINEL)
+        elif there in tokenizer.special_ids:
+            text.append(entry, SPECIAL)
+        else:
+            text.append(entry.removeprefix("##") if place else entry, style)
+    return text
+
+
+def _entry(token: int, tokenizer: pipelines.Tokenizer) -> str:
+    """The entry of an id; past the vocabulary are sentinels, counted from 0."""
+    size = tokenizer.vocabulary_size
+    return tokenizer.vocabulary[token] if token < size else f"<{token - size}>"
+
+
+def _sticks(entries: Sequence[str], place: int) -> bool:
+    """Whether there is no space before an entry."""
+    entry, before = entries[place], entries[place - 1]
+    after = entries[place + 1] if place + 1 < len(entries) else ""
+    return (
+        entry.startswith("##")
+        or entry in _CLOSING
+        or before in _OPENING
+        or (entry in _APOSTROPHES and after in _ENDINGS)
+        or (before in _APOSTROPHES and entry in _ENDINGS and place > 1)
+    )
