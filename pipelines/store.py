@@ -90,6 +90,10 @@ def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
     try:
         description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"There is no folder {folder}; a token store is needed."
+            ) from None
         raise FileNotFoundError(
             f"{folder} is no token store: it holds no store.json. Write one with "
             f"`tfpt store TEXTS --vocabulary vocab.txt --out {folder}`."

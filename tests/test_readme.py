@@ -2,7 +2,8 @@
 
 A new block is run as well, in the order of the page. What needs Docker, a TPU or a cluster says so
 in a comment before its block (`<!-- needs Docker -->`) and is read only. The folders that the page
-speaks of are made of docstrings: `texts/`, sentences and documents, and `reviews/`, labelled texts.
+speaks of are made of docstrings: `texts/` and `kept/`, sentences and documents, and `reviews/`,
+labelled texts.
 """
 
 import contextlib
@@ -82,11 +83,13 @@ def texts_and_reviews(docstrings):
     """A function that makes both folders in another one."""
 
     def make(folder: Path) -> None:
-        for name in ("texts", "reviews"):
+        for name in ("texts", "kept", "reviews"):
             (folder / name).mkdir()
         for library, found in docstrings.items():
             lines = ["\n".join(document) + "\n" for document in docstring_documents(found)]
-            (folder / "texts" / f"{library}.txt").write_text("\n".join(lines), encoding="utf-8")
+            for name, part in (("texts", lines[10:]), ("kept", lines[:10])):
+                path = folder / name / f"{library}.txt"
+                path.write_text("\n".join(part), encoding="utf-8")
         rows = {
             label: [(" ".join(docstring_sentences(one.text)), label) for one in docstrings[label]]
             for label in LABELS

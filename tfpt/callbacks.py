@@ -90,7 +90,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         if not math.isfinite(value):
             step = int(self.model.optimizer.iterations.numpy())
             raise FloatingPointError(
-                f"{what} {value} at step {step}. The last checkpoint is from before. "
+                f"{what} {value} at step {step}. A checkpoint, if one was written, is from before. "
                 "Train anew with a lower learning rate or a longer warm-up, in a new run folder."
             )
 

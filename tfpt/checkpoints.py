@@ -179,6 +179,8 @@ def open_run(path: str | Path) -> Run:
         ValueError: Its description is damaged.
     """
     folder = Path(path)
+    if not folder.exists():
+        raise FileNotFoundError(f"There is no folder {folder}; a run folder is needed.")
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
             f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt "

@@ -196,6 +196,10 @@ def finetune(recipe, start, assignments, out) -> None:
     RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
     goes on when its command is repeated.
     """
+    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
+        raise ValueError(
+            f"Encoder and vocabulary come from --from {start}; leave out --set {taken[0]}."
+        )
     chosen = [*assignments, *([f"start={start}"] if start else [])]
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     _train("Fine-tuning", module, settings, out)
@@ -218,7 +222,8 @@ def evaluate(run) -> None:
     if isinstance(report, dict):
         console.table(run, ["measure", "value"], [[k, f"{v:.4f}"] for k, v in report.items()])
     else:
-        console.classification_report(run, report.to_dict())
+        split = json.loads((Path(run) / "evaluation.json").read_text())["split"]
+        console.classification_report(f"{run}, {split} rows", report.to_dict())
 
 
 @main.command()

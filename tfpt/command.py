@@ -5,6 +5,7 @@ Its errors are one sentence, its warnings one line.
 
 import errno
 import os
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,10 @@ _INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TO_GO_ON = {
     "store": " Repeat the command to go on with the store.",
-    **dict.fromkeys(("pretrain", "finetune"), " Repeat the command to go on with the run."),
+    **dict.fromkeys(
+        ("pretrain", "finetune"),
+        " Repeat the command to go on from the last checkpoint; each epoch ends with one.",
+    ),
 }
 _LAYOUT = click.option(
     "--layout",
@@ -44,6 +48,19 @@ _LANGUAGE = click.option(
     show_default=True,
     help="ISO 639 code, for splitting running text into sentences.",
 )
+
+# What errors of the Python API name is here an option.
+_ARGUMENT = re.compile(r'\b(encoding|field|language|layout)="([^"]*)"')
+_OPTIONS = {
+    "`vocabulary_size`": "--size",
+    "vocabulary_size=": "--size ",
+    "vocabulary_size": "--size",
+    "min_frequency=": "--min-frequency ",
+    "min_frequency": "--min-frequency",
+    "num_workers": "--workers",
+    "rest_port": "--rest-port",
+    "grpc_port": "--grpc-port",
+}
 
 
 class Command(click.Command):
@@ -82,6 +99,9 @@ def _sentence(error: BaseException, context: click.Context) -> str:
     # A server that speaks another protocol answers in bytes that no terminal should get.
     printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
     text = " ".join(printable.split()) or type(error).__name__
+    text = _ARGUMENT.sub(lambda found: f"--{found[1]} {found[2]}", text)
+    for name, option in _OPTIONS.items():
+        text = text.replace(name, option)
     return text if text.endswith((".", "?")) else f"{text}."
 
 

@@ -160,7 +160,8 @@ def evaluate_run(recipe: ModuleType, path: str) -> ClassificationReport | dict[s
         data = recipe.dataset(settings)
         if data.validation is None:
             raise ValueError(
-                f"The run {path} has no validation store (data.validation_store) to evaluate on."
+                f"The run {path} has no validation store to evaluate on. Pre-train with --set "
+                "data.validation_store=FOLDER, a store of other texts."
             )
         model = checkpoints.load(path, build=lambda run: recipe.model(settings, run.tokenizer))
         model.compile(jit_compile=False)

@@ -227,6 +227,11 @@ def finetune(
     source = open_run(settings.start) if settings.start else None
     if source is not None:
         settings = _with_size_of(source, settings, recipe)
+        if getattr(settings.data, "vocabulary", ""):
+            raise ValueError(
+                f"The vocabulary comes from {source.path}; data.vocabulary is for training from "
+                "scratch. Leave it out."
+            )
         source.weights_path()  # raises before a run folder is made
         tokenizer = source.tokenizer
     elif settings.data.vocabulary:
@@ -282,7 +287,8 @@ def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
     if "model" not in source.settings:
         raise ValueError(
             f"{source.path} does not tell the size of its model (`model` in config.json): its run "
-            "was begun without the settings of a recipe."
+            "was begun without the settings of a recipe. Begin it with training.Run(..., "
+            "recipe=, settings=), or fine-tune its encoder in Python."
         )
     taken = config.from_dict(settings, {"model": source.settings["model"]})
     default, given, there = (
