@@ -15,10 +15,10 @@ MAX_LINE = 1 << 20
 _CHUNK = 1 << 16
 _NUL = "the NUL"
 _ADVICE = (
-    "Convert it to UTF-8 (iconv -f latin1 -t utf-8). Documents are also read in another encoding "
-    'that is named, as "latin-1"; "auto" detects it.',
+    "Convert it to UTF-8 (iconv -f latin1 -t utf-8). Documents are also read with "
+    'encoding="latin-1" and the like; encoding="auto" detects it.',
     "The file is binary, or damaged (tr -d '\\000' takes NULs out of a text), or of another "
-    'encoding; documents are also read in one that is named, as "utf-16"; "auto" detects it.',
+    'encoding; documents are also read with encoding="utf-16" and the like; "auto" detects it.',
 )
 
 

@@ -220,7 +220,7 @@ def test_a_bad_byte_is_named_by_file_line_and_offset(write, ending):
 
 
 def test_a_nul_is_refused(write):
-    with pytest.raises(ValueError, match=r"a\.txt:2: the NUL at offset 6 .*as \"utf-16\""):
+    with pytest.raises(ValueError, match=r"a\.txt:2: the NUL at offset 6 .*encoding=\"utf-16\""):
         list(read_documents(write("a.txt", "One.\nT\0wo.")))
 
 

@@ -119,10 +119,11 @@ def test_what_is_named_is_not_there(refused, given, tmp_path):
     pretraining = ("pretrain", "bert", *PRETRAINING)
     assert "data.store=FOLDER" in refused(*pretraining, *out)
     sentence = refused(*pretraining, "--set", f"data.store={missing}", *out)
-    assert f"{missing} is no token store" in sentence
-    assert f"{missing} is no run folder" in refused("finetune", "classify", "--from", missing, *out)
-    assert f"{missing} is no run folder" in refused("evaluate", missing)
-    assert f"{missing} is no run folder" in refused("export", missing, *out)
+    assert f"There is no folder {missing}; a token store is needed." in sentence
+    there_is_none = f"There is no folder {missing}; a run folder is needed."
+    assert there_is_none in refused("finetune", "classify", "--from", missing, *out)
+    assert there_is_none in refused("evaluate", missing)
+    assert there_is_none in refused("export", missing, *out)
     assert f"There is no folder {missing}" in refused("serve", missing)
 
 
@@ -153,9 +154,9 @@ def test_the_corpus_is_empty(refused, given, tmp_path):
 def test_the_vocabulary_is_larger_than_the_corpus_can_give(refused, given, tmp_path):
     texts, out = given / "texts.txt", ("--out", tmp_path / "vocab.txt")
     sentence = refused("vocabulary", texts, "--size", 5_000, *out)
-    (most,) = re.findall(r"Lower vocabulary_size to at most (\d+)", sentence)
-    assert "vocabulary_size=5,000 was asked for" in sentence
-    assert refused("vocabulary", texts, "--size", 3, *out).startswith("`vocabulary_size` counts")
+    (most,) = re.findall(r"Lower --size to at most (\d+)", sentence)
+    assert "--size 5,000 was asked for" in sentence
+    assert refused("vocabulary", texts, "--size", 3, *out).startswith("--size counts")
     result = CliRunner().invoke(main, ["vocabulary", str(texts), "--size", most, *map(str, out)])
     assert result.output.endswith(f"{out[1]}: {most} entries\n")
 
@@ -228,7 +229,10 @@ def test_a_folder_or_file_is_in_the_place_of_a_run(refused, given, tmp_path):
 
 
 def test_a_run_cannot_do_what_it_is_asked_for(refused, given, tmp_path):
-    assert "no validation store (data.validation_store)" in refused("evaluate", given / "bert")
+    assert (
+        "no validation store to evaluate on. Pre-train with --set data.validation_store="
+        in refused("evaluate", given / "bert")
+    )
     sentence = refused("export", given / "bert", "--out", tmp_path / "models")
     assert "Fine-tune it first" in sentence
     begun = shutil.copytree(given / "bert", tmp_path / "begun")
@@ -296,7 +300,7 @@ def test_a_port_is_in_use(refused, given, interface):
         options = [word for name in ports for word in (f"--{name}-port", ports[name])]
         sentence = refused("serve", given / "models" / "reviews", *options)
     assert f"Port {ports[interface]} of 127.0.0.1 is in use" in sentence
-    assert f"{interface}_port" in sentence
+    assert f"--{interface}-port" in sentence
 
 
 def test_two_models_share_a_name(refused, given):
@@ -360,3 +364,25 @@ def test_the_disk_is_full_in_training_and_the_run_can_be_gone_on_with(given, tmp
     assert not list(Path(run, "checkpoints").glob("ckpt*"))
     assert tfpt(*command).splitlines()[-1] == str(run)
     assert list(Path(run, "checkpoints").glob("ckpt-2.index"))
+
+
+def test_what_comes_from_the_pre_trained_run_is_not_set_again(refused, given, tmp_path):
+    command = ("finetune", "classify", "--from", given / "bert", "--out", tmp_path / "out")
+    labelled = ("--set", f"data.name={given / 'texts'}")
+    for assignment in ("model.num_layers=4", "start=runs/other"):
+        sentence = refused(*command, *labelled, "--set", assignment)
+        assert f"come from --from {given / 'bert'}; leave out --set {assignment}." in sentence
+    sentence = refused(*command, *labelled, "--set", "data.vocabulary=nofile.txt")
+    assert "data.vocabulary is for training from scratch" in sentence
+
+
+def test_errors_name_options_not_arguments(refused, given, tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\u00e9\n".encode("latin-1"))
+    sentence = refused("vocabulary", path, "--out", tmp_path / "vocab.txt")
+    assert "--encoding latin-1" in sentence
+    path.write_text("a few words only\n")
+    sentence = refused("vocabulary", path, "--size", 5000, "--out", tmp_path / "vocab.txt")
+    assert "--size" in sentence
+    assert "vocabulary_size" not in sentence
+    assert "min_frequency" not in sentence

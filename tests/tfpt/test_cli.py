@@ -189,7 +189,9 @@ def test_a_run_by_a_recipe_of_the_user_is_gone_on_with_and_evaluated(own_recipe,
         patched.setattr(Report, "on_train_batch_end", press_ctrl_c)
         stopped = CliRunner().invoke(main, pretraining)
     assert stopped.exit_code == 130
-    assert stopped.output.splitlines()[-1] == "Stopped. Repeat the command to go on with the run."
+    assert stopped.output.splitlines()[-1] == (
+        "Stopped. Repeat the command to go on from the last checkpoint; each epoch ends with one."
+    )
     assert [record["step"] for record in history("run")] == [2]
 
     printed = tfpt(*pretraining)
