@@ -205,9 +205,10 @@ def recorded_batches(
     tokenizer = records.tokenizer()
     read_records(records, batch_size=batch_size)  # what is wrong shows now
     validation = None
-    if validation_store:
+    held_out = [open_store(validation_store, tokenizer)] if validation_store else []
+    if held_out:
         validation = masked_lm(
-            open_store(validation_store, tokenizer),
+            held_out,
             sequence_length=sequence_length,
             batch_size=batch_size,
             drawing=_of_one_store(drawing),
@@ -216,6 +217,7 @@ def recorded_batches(
         tokenizer=tokenizer,
         train_batches=lambda first: read_records(records, batch_size=batch_size, first_batch=first),
         validation=validation,
+        stores=tuple(held_out),
     )
 
 

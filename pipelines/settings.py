@@ -149,7 +149,9 @@ class SpanDrawing:
         check(self, "rate", 0 < self.rate < 1, "a share of tokens, in (0, 1): 0.15 is 15%")
         check(self, "mean_span", self.mean_span >= 1, "at least 1")
         holds = len(set(self.sentinel_ids)) == len(self.sentinel_ids)
-        check(self, "sentinel_ids", holds and min(self.sentinel_ids, default=0) >= 0, "ids, no two")
+        check(
+            self, "sentinel_ids", holds and min(self.sentinel_ids, default=0) >= 0, "different ids"
+        )
         check(self, "start_id", self.start_id is None or self.start_id >= 0, "an id, or none")
         _check_streams(self)
 

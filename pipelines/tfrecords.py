@@ -268,7 +268,7 @@ def _rows(
 
     def read(path, digest, skip):
         if verify:
-            said = tf.numpy_function(_damage_of, [path, digest], tf.string)
+            said = tf.numpy_function(_damage_once, [path, digest], tf.string)
             whole = tf.debugging.Assert(tf.equal(said, ""), ["Damaged records: " + said])
             with tf.control_dependencies([whole]):
                 path = tf.identity(path)
@@ -316,18 +316,23 @@ def _plan(
     return plan
 
 
-def _damage_of(path: str | bytes, sha256: str | bytes) -> str:
+def _damage_once(path: bytes, sha256: bytes) -> str:
+    """As `_damage_of`; of a shard that was found whole before in this process, nothing."""
+    shard = (path.decode(), sha256.decode())
+    said = "" if shard in _verified else _damage_of(*shard)
+    if not said:
+        _verified.add(shard)
+    return said
+
+
+def _damage_of(path: str, sha256: str) -> str:
     """A sentence where a shard is not what was written; else an empty string."""
-    path, sha256 = (part.decode() if isinstance(part, bytes) else part for part in (path, sha256))
-    if (path, sha256) in _verified:
-        return ""
     try:
         found = sha256_of(path)
     except tf.errors.OpError as error:
         return f"{path} cannot be read ({error.message}). Write the records anew."
     if found != sha256:
         return f"{path} is damaged: it is not what was written. Write the records anew."
-    _verified.add((path, sha256))
     return ""
 
 

@@ -16,7 +16,7 @@ from tfpt.pipelines import (
     masked_lm,
     open_records,
     read_records,
-    records,
+    tfrecords,
     verify_records,
     write_records,
 )
@@ -74,7 +74,7 @@ def write(drawn, tokenizer, tmp_path_factory):
 @pytest.fixture
 def copy(write, tmp_path, monkeypatch):
     """Records of three shards that a test may break."""
-    monkeypatch.setattr(records, "_verified", set())
+    monkeypatch.setattr(tfrecords, "_verified", set())
     return shutil.copytree(write(3).path, tmp_path / "copy")
 
 
@@ -120,7 +120,7 @@ def test_workers_read_each_row_of_a_batch_once(write, expected, num_shards, num_
 
 def test_a_worker_reads_shards_of_its_own_where_they_can_be_dealt_out(write):
     found = write(32)
-    plan = records._plan(found, 0, step=4, offset=1)
+    plan = tfrecords._plan(found, 0, step=4, offset=1)
     own = [path for group in plan for path, _, _ in group]
     assert [int(re.search(r"rows-(\d+)", path)[1]) for path in own] == list(range(1, 32, 4))
 
@@ -211,6 +211,14 @@ def test_a_damaged_shard_is_named(copy, write, system):
         arrays(read_records(folder), 1)
 
 
+def test_who_asks_for_it_has_all_shards_compared_again(copy, write):
+    arrays(read_records(copy), 1)
+    verify_records(open_records(copy))
+    change(copy / write(3).shards[2].name, place=500)
+    with pytest.raises(ValueError, match=r"rows-00002-of-00003\S* is damaged"):
+        verify_records(open_records(copy))
+
+
 def test_other_errors_of_tensorflow_stay_what_they_are():
     with pytest.raises(tf.errors.InvalidArgumentError), damage_named():
         tf.debugging.assert_equal(1, 2)
@@ -237,13 +245,13 @@ def test_a_truncated_or_missing_shard_is_named_when_the_folder_is_opened(copy, w
 
 def test_a_shard_is_compared_once_in_a_process_or_not_at_all(copy, write, expected, monkeypatch):
     read = []
-    monkeypatch.setattr(records, "sha256_of", lambda path: read.append(path) or "")
+    monkeypatch.setattr(tfrecords, "sha256_of", lambda path: read.append(path) or "")
     arrays(read_records(copy, verify=False), NUMBER)
     assert read == []
     monkeypatch.undo()
-    counted = records.sha256_of
-    monkeypatch.setattr(records, "sha256_of", lambda path: read.append(path) or counted(path))
-    monkeypatch.setattr(records, "_verified", set())
+    counted = tfrecords.sha256_of
+    monkeypatch.setattr(tfrecords, "sha256_of", lambda path: read.append(path) or counted(path))
+    monkeypatch.setattr(tfrecords, "_verified", set())
     for _ in range(2):
         assert_equal(arrays(read_records(copy), 2 * NUMBER)[:NUMBER], expected)
     assert len(read) == len(set(read)) == 3
