@@ -140,7 +140,7 @@ def test_damaged_labels_are_named(run):
 
 
 def test_what_is_no_run_is_not_opened(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
         open_run(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="is no run folder: it holds no config"):
         open_run(tmp_path)

@@ -304,7 +304,7 @@ def test_fine_tuning_that_does_not_fit_its_source_leaves_no_folder(
 def test_fine_tuning_needs_a_source_or_a_vocabulary(folder, tmp_path):
     with pytest.raises(ValueError, match=r"needs a run to start from \(--from RUN\) or"):
         training.finetune(classify, finetuning(folder), tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
         training.finetune(classify, finetuning(folder, tmp_path / "nowhere"), tmp_path / "run")
     bare = training.Run(tmp_path / "bare", tokenizer=tiny_bert.TOKENIZER)
     with pytest.raises(ValueError, match="bare does not tell the size of its model"):
