@@ -1,6 +1,6 @@
-"""The exported classifier: strings in, labels and scores out.
+"""The exported classifier: strings or tokens in, labels and scores out.
 
-Shape letters: B texts, C classes.
+Shape letters: B texts, T tokens in a row, C classes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.pipelines.packing import pack_segments
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 
 class Classifier(tf.Module):
@@ -24,13 +24,18 @@ class Classifier(tf.Module):
         sequence_length: Most tokens in a row; longer texts are cut, shorter rows are padded to the
             longest of the request only.
         num_texts: 1, or 2 for pairs of texts.
-        assets: A folder with vocab.txt and labels.txt, copied into the SavedModel.
+        assets: A folder whose files are copied into the SavedModel: the vocabulary and labels.txt.
+
+    Attributes:
+        classify: The signature that takes texts; None where the tokenizer is not made of operations
+            of the graph.
+        classify_tokens: The signature that takes tokens.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         label_names: Sequence[str],
         *,
         sequence_length: int,
@@ -44,12 +49,20 @@ class Classifier(tf.Module):
         # A module tracks variables, not Keras models: the folder then needs no Keras to be read.
         self.weights = [weight.value for weight in model.weights]
         self.label_names = tf.constant(list(label_names))
-        self.vocabulary = tf.saved_model.Asset(str(assets / "vocab.txt"))
-        self.labels = tf.saved_model.Asset(str(assets / "labels.txt"))
+        self.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
+        self.resources = list(tokenizer.resources)
         names = ("text",) if num_texts == 1 else ("text_a", "text_b")
-        self.classify = tf.function(
-            self._classify_one if num_texts == 1 else self._classify_pair,
-            input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names],
+        self.classify = None
+        if tokenizer.in_graph:
+            self.classify = tf.function(
+                self._classify_one if num_texts == 1 else self._classify_pair,
+                input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names],
+                autograph=False,
+            )
+        packed = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
+        self.classify_tokens = tf.function(
+            self._classify_tokens,
+            input_signature=[tf.TensorSpec([None, None], tf.int32, name=name) for name in packed],
             autograph=False,
         )
 
@@ -67,10 +80,14 @@ class Classifier(tf.Module):
             sequence_length=self._sequence_length,
             cls_id=tokenizer.cls_id,
             sep_id=tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
         )
         # Padding past the longest row would only cost time.
         longest = tf.reduce_max(tf.concat([tf.reduce_sum(packed[2], axis=1), [1]], axis=0))
-        token_ids, segment_ids, padding_mask = (tensor[:, :longest] for tensor in packed)
+        return self._classify_tokens(*(tensor[:, :longest] for tensor in packed))
+
+    def _classify_tokens(self, token_ids, segment_ids, padding_mask):
+        """int32 (B, T) each, as features.py has them -> the same outputs."""
         inputs = {
             features.TOKEN_IDS: token_ids,
             features.SEGMENT_IDS: segment_ids,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +14,13 @@ import tensorflow as tf
 from tfpt import checkpoints, config
 from tfpt.export.classifier import Classifier
 from tfpt.pipelines.packing import check_sequence_length
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.special_tokens import require_roles
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 
 def saved_model(
     model: keras.Model,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     path: str | Path,
     *,
     labels: Sequence[str],
@@ -28,9 +30,13 @@ def saved_model(
     """Write a classifier as the next version below `path`, as TF Serving expects it.
 
     Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives
-    `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). Tokenizer, vocabulary
-    and labels are inside; reading it needs TensorFlow and tensorflow-text. The version appears when
-    it is whole.
+    `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). The signature
+    `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), as
+    training packs them. Tokenizer, vocabulary and labels are inside; reading it needs TensorFlow
+    and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is whole.
+
+    Where tensorflow-text is not installed and the tokenizer needs it, `tokens` is the only
+    signature, which a warning says.
 
     Args:
         model: From `objectives.model`, with the output `classification`.
@@ -49,6 +55,13 @@ def saved_model(
     """
     check_sequence_length(sequence_length, num_texts)
     _check(model, tokenizer, labels, sequence_length)
+    if not tokenizer.in_graph:
+        warnings.warn(
+            f"{path} gets the signature `tokens` alone, which takes token ids: without "
+            "tensorflow-text no operation of TensorFlow cuts texts for this vocabulary. Export "
+            "where it is installed for a model that takes texts.",
+            stacklevel=2,
+        )
     folder = Path(path)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +69,7 @@ def saved_model(
     try:
         with tempfile.TemporaryDirectory() as name:
             assets = Path(name)
-            (assets / "vocab.txt").write_text(_lines(tokenizer.vocabulary), encoding="utf-8")
+            tokenizer.save(assets)
             (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
             module = Classifier(
                 model,
@@ -114,7 +127,7 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
 
 
 def _check(
-    model: keras.Model, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int
+    model: keras.Model, tokenizer: TextTokenizer, labels: Sequence[str], sequence_length: int
 ) -> None:
     outputs = model.output if isinstance(model.output, dict) else {}
     if "classification" not in outputs:
@@ -122,6 +135,7 @@ def _check(
             "Only classifiers can be exported: the model has no output `classification`, its "
             f"outputs are {sorted(outputs)}."
         )
+    require_roles(tokenizer, "pad", "cls", "sep")
     num_classes = outputs["classification"].shape[-1]
     if num_classes != len(labels):
         raise ValueError(
@@ -143,7 +157,9 @@ def _check(
 
 def _save(module: Classifier, folder: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    signatures = {"serving_default": module.classify}
+    signatures = {"tokens": module.classify_tokens}
+    if module.classify is not None:
+        signatures["serving_default"] = module.classify
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     except tf.errors.OpError as error:

@@ -1,4 +1,5 @@
 from .batches import Share as Share
+from .byte_pair import BytePair as BytePair
 from .causal import causal_lm as causal_lm
 from .classification import TextClassification as TextClassification
 from .classification import text_classification as text_classification
@@ -8,12 +9,14 @@ from .docstrings import docstring_documents as docstring_documents
 from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
+from .outside_graph import Encoding as Encoding
 from .pretraining import Pretraining as Pretraining
 from .pretraining import epoch_rows as epoch_rows
 from .pretraining import masked_lm as masked_lm
 from .pretraining import mlm_nsp as mlm_nsp
 from .pretraining import pretraining_batches as pretraining_batches
 from .pretraining import recorded_batches as recorded_batches
+from .sentence_piece import SentencePiece as SentencePiece
 from .settings import CausalDrawing as CausalDrawing
 from .settings import Drawing as Drawing
 from .settings import Masking as Masking
@@ -31,6 +34,10 @@ from .tfrecords import damage_named as damage_named
 from .tfrecords import open_records as open_records
 from .tfrecords import read_records as read_records
 from .tfrecords import verify_records as verify_records
+from .tokenizer import TextTokenizer as TextTokenizer
 from .tokenizer import Tokenizer as Tokenizer
 from .tokenizer import load_tokenizer as load_tokenizer
+from .vocabulary import train_byte_pair as train_byte_pair
+from .vocabulary import train_unigram as train_unigram
 from .vocabulary import train_wordpiece as train_wordpiece
+from .wordpiece import WordPiece as WordPiece

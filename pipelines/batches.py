@@ -16,7 +16,7 @@ from tfpt import features
 from tfpt.pipelines import draws, masking, mixing, pairing, rows
 from tfpt.pipelines.settings import Drawing
 from tfpt.pipelines.store import Store
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 SHORTEST_ROW = 8  # tokens
 
@@ -229,7 +229,7 @@ class Shape:
 class Settings:
     """What all rows have in common."""
 
-    tokenizer: Tokenizer
+    tokenizer: TextTokenizer
     drawing: Drawing
     seed: int
 

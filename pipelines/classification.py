@@ -14,9 +14,10 @@ import tensorflow as tf
 from tfpt import features
 from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.packing import check_sequence_length, pack_segments
+from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION, Source, read_splits
 from tfpt.pipelines.tables import Table
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Texts tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
 _TEXTS_AT_ONCE = 8192
@@ -40,7 +41,7 @@ class TextClassification:
     label_names: tuple[str, ...]  # the name of each label, by its id
     label_counts: dict[str, dict[str, int]]  # rows of each label, by split and label name
     splits: dict[str, Split]  # "train", "validation" and, where there is one, "test"
-    tokenizer: Tokenizer
+    tokenizer: TextTokenizer
     sequence_length: int  # T
     batch_size: int  # B
     seed: int
@@ -142,6 +143,7 @@ class TextClassification:
             sequence_length=self.sequence_length,
             cls_id=self.tokenizer.cls_id,
             sep_id=self.tokenizer.sep_id,
+            pad_id=self.tokenizer.pad_id,
         )
         inputs = {
             features.TOKEN_IDS: token_ids,
@@ -159,7 +161,7 @@ class TextClassification:
 
 def text_classification(
     name: Source,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     *,
     sequence_length: int,
     batch_size: int,
@@ -192,6 +194,7 @@ def text_classification(
     """
     text = (text,) if isinstance(text, str) else tuple(text)
     check_sequence_length(sequence_length, len(text))
+    require_roles(tokenizer, "pad", "cls", "sep")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1 row; received {batch_size}.")
     tables = read_splits(name, text=text, label=label)
@@ -227,7 +230,9 @@ def _label_names(table: Table) -> tuple[str, ...]:
         return tuple(sorted(names))
 
 
-def _encode(table: Table, label_names: Sequence[str], tokenizer: Tokenizer, longest: int) -> Split:
+def _encode(
+    table: Table, label_names: Sequence[str], tokenizer: TextTokenizer, longest: int
+) -> Split:
     ids = {name: i for i, name in enumerate(label_names)}
     texts = []
     for column in zip(*table.rows, strict=True):

@@ -13,9 +13,14 @@ import tensorflow as tf
 
 
 def pack_segments(
-    segments: Sequence[tf.RaggedTensor], *, sequence_length: int, cls_id: int, sep_id: int
+    segments: Sequence[tf.RaggedTensor],
+    *,
+    sequence_length: int,
+    cls_id: int,
+    sep_id: int,
+    pad_id: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Pack one or two texts into a row of fixed length, padded with 0.
+    """Pack one or two texts into a row of fixed length, padded at its end.
 
     What is too long is cut at its end. Of two texts the longer one is cut first: the places are
     dealt out in turns, one token to a, one to b, until one of them has no tokens left.
@@ -25,6 +30,7 @@ def pack_segments(
         sequence_length: T, at least 3 for one text and 5 for two.
         cls_id: The token that begins the row.
         sep_id: The token that ends each text.
+        pad_id: The token that fills the row up.
 
     Returns:
         `(token_ids, segment_ids, padding_mask)`, int32 (B, T) each: see features.py.
@@ -43,14 +49,14 @@ def pack_segments(
     column = tf.range(sequence_length)[None, :]
     a_end = 1 + a_length[:, None]  # (B, 1), the column of the first [SEP]
     row = tf.pad(dense[0], [[0, 0], [1, 0]], constant_values=cls_id)[:, :sequence_length]
-    row = tf.where(column < a_end, row, tf.where(column == a_end, sep_id, 0))
+    row = tf.where(column < a_end, row, tf.where(column == a_end, sep_id, pad_id))
     if len(segments) == 1:
         padding_mask = tf.cast(column <= a_end, tf.int32)
         return row, tf.zeros_like(row), padding_mask
     b_end = a_end + 1 + b_length[:, None]  # (B, 1), the column of the second [SEP]
     source = tf.clip_by_value(column - a_end - 1, 0, sequence_length - 1)  # (B, T)
     b_row = tf.gather(dense[1], source, batch_dims=1)
-    b_row = tf.where(column < b_end, b_row, tf.where(column == b_end, sep_id, 0))
+    b_row = tf.where(column < b_end, b_row, tf.where(column == b_end, sep_id, pad_id))
     row = tf.where(column <= a_end, row, b_row)
     padding_mask = tf.cast(column <= b_end, tf.int32)
     return row, padding_mask * tf.cast(column > a_end, tf.int32), padding_mask

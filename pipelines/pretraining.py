@@ -15,7 +15,7 @@ from tfpt.pipelines.settings import CausalDrawing, Drawing, SpanDrawing
 from tfpt.pipelines.span_corruption import row_sizes
 from tfpt.pipelines.store import Store, open_store
 from tfpt.pipelines.tfrecords import Records, open_records, read_records
-from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 
 def masked_lm(
@@ -134,7 +134,7 @@ def epoch_rows(
 class Pretraining:
     """What a pre-training run draws from."""
 
-    tokenizer: Tokenizer
+    tokenizer: TextTokenizer
     train_batches: Callable[[int], tf.data.Dataset]  # the infinite stream from a batch number on
     validation: tf.data.Dataset | None  # finite, the same batches each time
     stores: tuple[Store, ...] = ()  # what is read; verified while training goes on

@@ -13,7 +13,7 @@ from tfpt import features
 from tfpt.pipelines import packs, pairing
 from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.store import Store, tensor_over
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Orders of a stream have its number; what turns its lists of texts, this more.
 _TURNS = 1 << 40
@@ -134,7 +134,7 @@ def assemble(
     used,
     *,
     sequence_length: int,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     pairs: bool,
 ) -> dict[str, Any]:
     """Rows of tokens: [CLS] A [SEP] B [SEP], or [CLS] A [SEP], once or several times in a row.
@@ -178,7 +178,7 @@ def assemble(
 _PLACES = ("a_start", "a_length", "b_start", "b_length")
 
 
-def _filled(token_ids, position, parts, tokenizer: Tokenizer, pairs: bool) -> dict[str, Any]:
+def _filled(token_ids, position, parts, tokenizer: TextTokenizer, pairs: bool) -> dict[str, Any]:
     """The tokens at `position` (B, T) of each column's example; `parts` are (B, 1) or (B, T)."""
     # Places in a file of fewer than 2**31 tokens fit into 32 bits, which is faster.
     places = tf.int32 if token_ids.shape[0] < 1 << 31 else tf.int64

@@ -15,7 +15,7 @@ from tfpt.pipelines import batches, draws
 from tfpt.pipelines.batches import Batch, Share
 from tfpt.pipelines.settings import SpanDrawing
 from tfpt.pipelines.store import Store
-from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 from tfpt.pipelines.windows import USED, Windows, entry_id
 
 # A stream of random numbers from one seed; batches.py and epochs.py have 1 to 3.
@@ -224,7 +224,9 @@ def _chosen(bits, limit, count, most: int):
     return tf.sort(numbers, axis=1)
 
 
-def _sentinels(drawing: SpanDrawing, sizes: Sizes, tokenizer: Tokenizer, end_id: int) -> np.ndarray:
+def _sentinels(
+    drawing: SpanDrawing, sizes: Sizes, tokenizer: TextTokenizer, end_id: int
+) -> np.ndarray:
     needed, size = int(sizes.spans.max()) + 1, tokenizer.vocabulary_size
     given = drawing.sentinel_ids or range(size, size + needed)
     if len(given) < needed:

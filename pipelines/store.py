@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import __version__
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 FORMAT = 2
 TOKEN_IDS = "token_ids.bin"
@@ -75,7 +75,7 @@ def tensor_over(array: np.ndarray) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
+def open_store(path: str | Path, tokenizer: TextTokenizer | None = None) -> Store:
     """Open a token store.
 
     Args:
@@ -113,8 +113,8 @@ def open_store(path: str | Path, tokenizer: Tokenizer | None = None) -> Store:
     if tokenizer is not None and tokenizer.sha256 != store.vocabulary_sha256:
         raise ValueError(
             f"The store {folder} was written with another vocabulary (sha256 "
-            f"{store.vocabulary_sha256[:12]}, yours {tokenizer.sha256[:12]}). Use "
-            f"{folder}/vocab.txt, or write the store anew with yours."
+            f"{store.vocabulary_sha256[:12]}, yours {tokenizer.sha256[:12]}). Use the one in "
+            f"{folder}, or write the store anew with yours."
         )
     return store
 

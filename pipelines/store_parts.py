@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfpt.pipelines.store import ARRAYS, checksums
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
 _SENTENCES_AT_ONCE = 8192
@@ -33,7 +33,7 @@ class Counts:
     num_documents: int
 
 
-def write_part(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
+def write_part(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
     """Write the arrays of a part; the folder gets its name when they are whole."""
     beside = folder.with_suffix(".tmp")
     shutil.rmtree(beside, ignore_errors=True)
@@ -70,7 +70,7 @@ def part_description(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "part.json").read_text(encoding="utf-8"))
 
 
-def _write_arrays(documents, tokenizer: Tokenizer, folder: Path) -> Counts:
+def _write_arrays(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
     """Stream the documents through the tokenizer into the three files; offsets without the 0."""
     import tensorflow as tf
 
@@ -113,7 +113,7 @@ def _sentence_batches(documents: Iterable[tuple[str, ...]]) -> Iterator[list[tup
         yield batch
 
 
-def token_dtype(tokenizer: Tokenizer) -> np.dtype:
+def token_dtype(tokenizer: TextTokenizer) -> np.dtype:
     return np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4")
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 # The tokenizer of a process that tokenizes: made once, not for each part.
-_of_process: list[Tokenizer] = []
+_of_process: list[TextTokenizer] = []
 
 
 def start_process(partial: str) -> None:

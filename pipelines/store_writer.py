@@ -47,7 +47,7 @@ from tfpt.pipelines.store_parts import (
     written_counts,
 )
 from tfpt.pipelines.store_process import start_process, write_part_in_process
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Text of a part, in bytes: small enough to show progress and to lose little, large enough that
 # starting on it costs nothing.
@@ -66,7 +66,7 @@ Moved = Callable[[int, int], None]
 
 def write_store(
     documents: Iterable[tuple[str, ...]],
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     path: str | Path,
     *,
     num_workers: int | None = None,
@@ -121,7 +121,7 @@ def write_store(
     return open_store(target, tokenizer)
 
 
-def _plan(parts: Sequence[Any], tokenizer: Tokenizer) -> dict[str, Any] | None:
+def _plan(parts: Sequence[Any], tokenizer: TextTokenizer) -> dict[str, Any] | None:
     """What a repeated call must have in common with the first; None where that cannot be told."""
     identities = [getattr(part, "identity", None) for part in parts]
     if None in identities:
@@ -143,7 +143,7 @@ def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _begun(partial: Path, plan: dict[str, Any] | None, tokenizer: Tokenizer) -> Iterator[None]:
+def _begun(partial: Path, plan: dict[str, Any] | None, tokenizer: TextTokenizer) -> Iterator[None]:
     """The folder to work in, new or gone on with; removed at the end, but not when interrupted."""
     partial.mkdir(exist_ok=True)
     with _locked(partial):
@@ -227,14 +227,14 @@ def _unheard(num_bytes: int, num_documents: int) -> None:
     """Nobody wants to know."""
 
 
-def _write_here(todo, partial: Path, tokenizer: Tokenizer, workers: int, moved: Moved) -> None:
+def _write_here(todo, partial: Path, tokenizer: TextTokenizer, workers: int, moved: Moved) -> None:
     for number, part in todo.items():
         counts = write_part(part, tokenizer, _part_folder(partial, number))
         moved(getattr(part, "num_bytes", None) or 0, counts.num_documents)
 
 
 def _write_in_processes(
-    todo, partial: Path, tokenizer: Tokenizer, workers: int, moved: Moved
+    todo, partial: Path, tokenizer: TextTokenizer, workers: int, moved: Moved
 ) -> None:
     # A fork would copy TensorFlow's threads in the middle of what they do.
     context = multiprocessing.get_context("spawn")
@@ -256,7 +256,7 @@ def _write_in_processes(
             raise
 
 
-def _join(partial: Path, num_parts: int, tokenizer: Tokenizer) -> Path:
+def _join(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
     """The parts as one file for each array, with all that a store has, in a folder to rename."""
     joined = partial / "joined"
     shutil.rmtree(joined, ignore_errors=True)

@@ -24,14 +24,14 @@ from tfpt.pipelines.tfrecords import (
     open_records,
     sha256_of,
 )
-from tfpt.pipelines.tokenizer import Tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 
 def write_records(
     batches: tf.data.Dataset,
     path: str | Path,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     num_batches: int,
     num_shards: int | None = None,
     settings: Any = None,
@@ -189,7 +189,7 @@ def _write_shards(
     return written
 
 
-def _save_vocabulary(tokenizer: Tokenizer, folder: str) -> None:
+def _save_vocabulary(tokenizer: TextTokenizer, folder: str) -> None:
     with tempfile.TemporaryDirectory() as local:
         tokenizer.save(local)
         for name in os.listdir(local):

@@ -32,7 +32,7 @@ import tensorflow as tf
 from tfpt import __version__
 from tfpt.pipelines.batches import Share
 from tfpt.pipelines.columns import PARTS, Column, check_columns
-from tfpt.pipelines.tokenizer import Tokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 FORMAT = 1
 DESCRIPTION = "records.json"
@@ -54,6 +54,10 @@ class Shard(NamedTuple):
     sha256: str
 
 
+# What a tokenizer saves, of whatever kind.
+_VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
+
+
 @dataclass(frozen=True)
 class Records:
     """A folder of records that was opened."""
@@ -70,14 +74,14 @@ class Records:
         """The columns of the features, the labels or the weights, by name."""
         return {column.name: column for column in self.columns if column.part == part}
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> TextTokenizer:
         """The vocabulary the rows were drawn with.
 
         Raises:
             ValueError: It is not the one that was written.
         """
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("vocab.txt", "vocab.settings.json"):
+            for name in _VOCABULARY_FILES:
                 if tf.io.gfile.exists(f"{self.path}/{name}"):
                     tf.io.gfile.copy(f"{self.path}/{name}", f"{folder}/{name}")
             try:
@@ -86,8 +90,8 @@ class Records:
                 tokenizer = None
         if tokenizer is None or tokenizer.sha256 != self.vocabulary_sha256:
             raise ValueError(
-                f"{self.path}/vocab.txt is damaged: it is not what was written. Copy it anew, or "
-                "write the records anew."
+                f"The vocabulary in {self.path} is damaged: it is not what was written. Copy it "
+                "anew, or write the records anew."
             )
         return tokenizer
 

@@ -1,287 +1,180 @@
-"""WordPiece tokenization inside the TensorFlow graph, and the vocabulary files it comes from.
+"""What a tokenizer gives, whatever its kind, and how one is read from its files.
 
 Shape letters: N texts, L tokens of a text (ragged).
 """
 
-import contextlib
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CONTINUATION_PREFIX = "##"
+from tfpt.pipelines import byte_pair, sentence_piece, wordpiece
+from tfpt.pipelines.outside_graph import Encoding
+from tfpt.pipelines.special_tokens import SPECIAL_TOKENS as SPECIAL_TOKENS
+from tfpt.pipelines.tokenizer_files import read_json
+from tfpt.pipelines.tokenizer_json import from_json
+from tfpt.pipelines.wordpiece import CONTINUATION_PREFIX as CONTINUATION_PREFIX
+from tfpt.pipelines.wordpiece import WordPiece
 
-# A longer word becomes one [UNK], as in BERT's reference code (there: 100 characters).
-_MAX_BYTES_PER_WORD = 100
+Tokenizer = WordPiece
 
 
-class Tokenizer:
-    """BERT's WordPiece: text to ids in the graph, ids back to vocabulary entries.
+class TextTokenizer(Protocol):
+    """What `WordPiece`, `BytePair` and `SentencePiece` have in common; no class to inherit from.
 
-    `tokenize` runs tensorflow-text's `FastBertTokenizer`: the same op in the input pipeline and in
-    an exported SavedModel. Words are split at white space, at punctuation and around every CJK
-    character, then cut into the longest entries from the left; a word with no such cut is one
-    [UNK]. The special tokens are never read out of a text: "[MASK]" in a text is three words,
-    "[", "mask" and "]".
-
-    Ids equal those of BERT's reference code and of the `tokenizers` library for nearly all text.
-    They differ in these cases, each with an example:
-
-    - `lowercase=True` also folds case and compatibility forms (Unicode NFKC_Casefold), which BERT
-      keeps: the sharp s U+00DF is read as "ss", the one half sign U+00BD as three characters, the
-      full-width comma U+FF0C of Chinese text as ",". `train_wordpiece` does so too (all but the
-      sharp s); a foreign Chinese vocabulary loses its full-width entries, unless it is cased.
-    - `lowercase=False` reads a control or format character (U+0001, the zero-width joiner U+200D)
-      as the end of a word; BERT drops it and joins what stands around it.
-    - A word is [UNK] past 100 bytes, in BERT past 100 characters (200 bytes of Cyrillic).
-
-    Building a Tokenizer imports no TensorFlow; the first `tokenize` does.
-
-    Source: Devlin et al. 2019, https://arxiv.org/abs/1810.04805; Song et al. 2021, "Fast WordPiece
-    Tokenization", https://arxiv.org/abs/2012.15524.
+    A tokenizer is a value: nothing in it changes, equal ones have the same `sha256`. Building,
+    saving and loading one imports no TensorFlow; the first `tokenize` does.
     """
 
-    def __init__(self, vocabulary: Sequence[str], *, lowercase: bool = True):
-        """Check and take a vocabulary.
+    @property
+    def kind(self) -> str:
+        """The name of the way it cuts: "wordpiece", "byte pair" or "sentencepiece"."""
 
-        Args:
-            vocabulary: The entries in the order of their ids. The five special tokens may stand
-                anywhere; entries that are not used (as "[unused1]") are fine.
-            lowercase: Whether the text is lowercased and stripped of accents first.
-
-        Raises:
-            ValueError: A special token is missing, an entry is empty or there twice.
-        """
-        self.vocabulary = tuple(vocabulary)
-        self.lowercase = bool(lowercase)
-        _check_vocabulary(self.vocabulary, "the vocabulary", "entry", first=0)
-        self.special_ids = tuple(self.vocabulary.index(token) for token in SPECIAL_TOKENS)
-        self.pad_id, self.unknown_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
-
-    def __repr__(self) -> str:
-        return f"Tokenizer({self.vocabulary_size} entries, lowercase={self.lowercase})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and self.sha256 == other.sha256
-
-    def __hash__(self) -> int:
-        return hash(self.sha256)
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The entries in the order of their ids."""
 
     @property
     def vocabulary_size(self) -> int:
         """The number of entries, special tokens included."""
-        return len(self.vocabulary)
 
-    @cached_property
-    def word_starts(self) -> np.ndarray:
-        """bool (V,): which entries begin a word."""
-        continued = [entry.startswith(CONTINUATION_PREFIX) for entry in self.vocabulary]
-        return ~np.array(continued, bool)
-
-    @cached_property
+    @property
     def sha256(self) -> str:
-        """Identity of the tokenizer: a hash of its entries, their order and `lowercase`."""
-        digest = hashlib.sha256(f"lowercase={self.lowercase}\n".encode())
-        digest.update("\n".join(self.vocabulary).encode())
-        return digest.hexdigest()
+        """Its identity: equal for tokenizers that cut every text alike."""
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """The ids of the special tokens by role: pad, unknown, cls, sep, mask."""
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of all special tokens, those of the roles first. No text gives one of them."""
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up a row; like those below a ValueError where there is none."""
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of what no entry stands for."""
+
+    @property
+    def cls_id(self) -> int:
+        """The id that begins a row."""
+
+    @property
+    def sep_id(self) -> int:
+        """The id that ends a text."""
+
+    @property
+    def mask_id(self) -> int:
+        """The id that hides a token."""
+
+    @property
+    def word_starts(self) -> np.ndarray:
+        """bool (vocabulary_size,): the entries that begin a word, for masking whole words."""
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether `tokenize` is made of operations that a SavedModel can hold."""
+
+    @property
+    def resources(self) -> tuple[Any, ...]:
+        """What a SavedModel has to own besides the graph of `tokenize`."""
 
     def tokenize(self, texts: Any) -> Any:
-        """Turn texts into ids, without any special token added.
+        """string (N,) -> RaggedTensor int32 (N, L), inside a graph or outside; no special token."""
 
-        Args:
-            texts: string (N,), or a list of strings. UTF-8; a word with other bytes is an [UNK].
+    def tokenize_with_offsets(self, texts: Any, *, unit: str = "byte") -> tuple[Any, Any, Any]:
+        """As `tokenize`, and where each token stands: `(ids, starts, ends)`, offsets int64 (N, L).
 
-        Returns:
-            RaggedTensor int32 (N, L). A text of white space only gives a row of length 0.
+        `unit` is "byte" or "character". Offsets count in the text as it was given; white space
+        before a token is not part of it.
         """
-        import tensorflow as tf
 
-        texts = tf.convert_to_tensor(texts, tf.string)
-        if texts.shape.rank != 1:
-            raise ValueError(
-                "`tokenize` takes a batch of texts, a string tensor of shape (N,); received shape "
-                f"{texts.shape}. Batch the dataset before mapping it, or pass [text] for one text."
-            )
-        return self._fast_bert_tokenizer.tokenize(texts)
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """The same ids and spans (in characters) without TensorFlow, for preparing data."""
 
     def ids_to_tokens(self, ids: Any) -> Any:
-        """Give the vocabulary entry of each id.
+        """The vocabulary entry of each id, nested as `ids` is."""
 
-        Args:
-            ids: An id, or a (nested) list, array, tensor or ragged tensor of ids.
-
-        Returns:
-            A string, or lists of strings nested as `ids` is.
-
-        Raises:
-            ValueError: An id outside of the vocabulary.
-        """
-        for convert in ("to_list", "numpy", "tolist"):  # ragged tensor; tensor; array or scalar
-            if hasattr(ids, convert):
-                return self.ids_to_tokens(getattr(ids, convert)())
-        if isinstance(ids, Sequence) and not isinstance(ids, str):
-            return [self.ids_to_tokens(part) for part in ids]
-        if not 0 <= ids < self.vocabulary_size:
-            raise ValueError(
-                f"An id lies between 0 and {self.vocabulary_size - 1} in this vocabulary; "
-                f"received {ids}."
-            )
-        return self.vocabulary[ids]
+    def detokenize(self, ids: Any) -> Any:
+        """RaggedTensor int (N, L) or lists of ids -> string (N,), special tokens left out."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the vocabulary, one entry a line (line number = id), and its settings beside it.
-
-        Files of the same name are replaced, each in one step.
-
-        Args:
-            path: A folder (gets `vocab.txt` and `vocab.settings.json`; made if missing) or a file
-                ending in .txt (`my.txt` gets `my.settings.json` beside it).
-
-        Returns:
-            The path of the vocabulary file.
-        """
-        vocabulary_path = _vocabulary_path(path)
-        vocabulary_path.parent.mkdir(parents=True, exist_ok=True)
-        # Both are written before one is renamed. The settings are renamed first: a vocabulary
-        # without them would be read as lowercase.
-        with (
-            _replacing(vocabulary_path) as vocabulary,
-            _replacing(_settings_path(vocabulary_path)) as settings,
-        ):
-            _write_text(settings, json.dumps({"lowercase": self.lowercase}) + "\n")
-            _write_text(vocabulary, "".join(entry + "\n" for entry in self.vocabulary))
-        return vocabulary_path
-
-    @cached_property
-    def _fast_bert_tokenizer(self) -> Any:
-        import tensorflow as tf
-        import tensorflow_text
-
-        # Its tables are eager constants: made inside a graph they would belong to that graph only.
-        with tf.init_scope():
-            return tensorflow_text.FastBertTokenizer(
-                vocab=list(self.vocabulary),
-                suffix_indicator=CONTINUATION_PREFIX,
-                max_bytes_per_word=_MAX_BYTES_PER_WORD,
-                token_out_type=tf.int32,
-                unknown_token="[UNK]",
-                lower_case_nfd_strip_accents=self.lowercase,
-            )
+        """Write it into a folder, or to a file with the ending of its kind; gives the file."""
 
 
-def load_tokenizer(path: str | os.PathLike[str], *, lowercase: bool | None = None) -> Tokenizer:
-    """Read a vocabulary written by `Tokenizer.save`, or any BERT `vocab.txt`.
+def load_tokenizer(
+    path: str | os.PathLike[str],
+    *,
+    lowercase: bool | None = None,
+    strip_accents: bool | None = None,
+) -> TextTokenizer:
+    """Read a tokenizer from its files, those of others too.
+
+    | file | kind |
+    |---|---|
+    | `vocab.txt` (any .txt) | `WordPiece` |
+    | `tokenizer.json` | by what it says: `WordPiece`, `BytePair` or `SentencePiece` |
+    | `vocab.json`, `encoder.json` | `BytePair`, with `merges.txt` or `vocab.bpe` beside it |
+    | `tokenizer.model` (any .model) | `SentencePiece` |
+
+    Special tokens keep the names they have (`<s>`, `</s>`, `<mask>`); a vocabulary that lacks some
+    of the five works where they are not needed, and `with_special_tokens` appends them.
 
     Args:
-        path: The vocabulary file, or the folder that holds `vocab.txt`.
-        lowercase: Whether texts are lowercased. None takes the value of the settings file beside
-            the vocabulary, and True where there is none. Say False for a cased foreign vocabulary.
+        path: One of these files, or a folder that holds one.
+        lowercase, strip_accents: Of a `vocab.txt`, which does not tell. None takes the values of
+            the settings file beside it, else True (lowercase) and that of lowercase
+            (strip_accents).
+
+    Returns:
+        A `TextTokenizer`.
 
     Raises:
-        FileNotFoundError: No vocabulary there.
-        ValueError: A broken vocabulary or settings file, or settings that contradict `lowercase`.
+        FileNotFoundError: Nothing known lies there.
+        ValueError: A broken file, one that says how to cut in a way that cannot be followed
+            exactly, or arguments that contradict it.
     """
-    vocabulary_path = Path(path) if Path(path).is_file() else _vocabulary_path(path)
-    vocabulary = _read_vocabulary(vocabulary_path)
-    settings_path = _settings_path(vocabulary_path)
-    saved = _read_lowercase(settings_path)
-    if saved is not None and lowercase is not None and saved != lowercase:
+    file = _find(Path(path))
+    if file.suffix == ".txt":
+        return wordpiece.load_wordpiece(file, lowercase=lowercase, strip_accents=strip_accents)
+    if lowercase is not None or strip_accents is not None:
         raise ValueError(
-            f"{settings_path} says lowercase={saved}, the argument says lowercase={lowercase}. "
-            "Leave the argument out, or train a vocabulary of the other kind."
+            "`lowercase` and `strip_accents` are for a vocab.txt, which does not tell; "
+            f"{file} says how its texts are normalized. Leave the arguments out."
         )
-    if lowercase is None:
-        lowercase = True if saved is None else saved
-    return Tokenizer(vocabulary, lowercase=lowercase)
+    if file.suffix == ".model":
+        return sentence_piece.load_sentence_piece(file)
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is no vocabulary: a JSON object is needed.")
+    if not isinstance(content.get("model"), dict):
+        return byte_pair.load_byte_pair(file)
+    return from_json(content, str(file))
 
 
-def _check_vocabulary(vocabulary: Sequence[str], source: str, place: str, *, first: int) -> None:
-    """Raise ValueError for what no tokenizer can work with, naming source and place.
-
-    Args:
-        place, first: What an entry's number is called, and the number of the first entry.
-    """
-    seen: dict[str, int] = {}
-    for number, entry in enumerate(vocabulary, first):
-        if not entry or "\n" in entry:
-            what = "is empty" if not entry else "holds a line break"
+def _find(path: Path) -> Path:
+    """The file to read: `path`, what belongs to it, or what lies in it."""
+    if path.is_file():
+        if path.name in ("merges.txt", "vocab.bpe"):
+            return path.with_name("vocab.json" if path.name == "merges.txt" else "encoder.json")
+        if path.suffix not in (".txt", ".json", ".model"):
             raise ValueError(
-                f"{place} {number} of {source} {what}: {entry!r}. Each entry is a piece of a word; "
-                "take a whole vocabulary file."
+                f"{path} is no vocabulary by its name: .txt, .json and .model can be read."
             )
-        if entry in seen:
-            raise ValueError(
-                f"{source} holds {entry!r} twice, at {place} {seen[entry]} and {place} {number}. "
-                "Remove one, or rename it to an entry that no text holds, as [unused0], to keep "
-                "the ids of the others."
-            )
-        seen[entry] = number
-    if missing := [token for token in SPECIAL_TOKENS if token not in seen]:
-        raise ValueError(
-            f"{source} lacks the special tokens {' '.join(missing)} among its {len(vocabulary)} "
-            f"entries. A BERT vocabulary holds {' '.join(SPECIAL_TOKENS)}, spelled so."
-        )
-
-
-def _vocabulary_path(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    return path if path.suffix == ".txt" else path / "vocab.txt"
-
-
-def _settings_path(vocabulary_path: Path) -> Path:
-    return vocabulary_path.with_suffix(".settings.json")
-
-
-def _read_vocabulary(path: Path) -> list[str]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No vocabulary at {path}. Pass a vocab.txt, or a folder that holds one; "
-            "`tfpt vocabulary` trains one."
-        )
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if lines[-1] in (b"", b"\r"):
-        lines.pop()
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            # Only "\n" ends a line: entries of foreign vocabularies hold other separators.
-            entries.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not UTF-8: {line!r}.") from error
-    _check_vocabulary(entries, str(path), "line", first=1)
-    return entries
-
-
-def _read_lowercase(path: Path) -> bool | None:
-    if not path.is_file():
-        return None
-    try:
-        lowercase = json.loads(path.read_text(encoding="utf-8"))["lowercase"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is not a settings file, as {{"lowercase": true}}.') from error
-    if not isinstance(lowercase, bool):
-        raise ValueError(f'"lowercase" in {path} is true or false; received {lowercase!r}.')
-    return lowercase
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes the place of `path` if nothing is raised."""
-    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _write_text(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+        return path
+    vocabulary = path if path.suffix == ".txt" else path / wordpiece.FILE_NAME
+    # A vocab.txt without settings leaves open what a tokenizer.json beside it says.
+    candidates = [
+        *([vocabulary] if wordpiece.settings_path(vocabulary).is_file() else []),
+        path / "tokenizer.json",
+        vocabulary,
+        *(path / name for name in sentence_piece.FILE_NAMES),
+        path / "vocab.json",
+        path / "encoder.json",
+    ]
+    return next((file for file in candidates if file.is_file()), vocabulary)

@@ -1,33 +1,48 @@
-"""A WordPiece vocabulary from text."""
+"""Vocabularies from text: WordPiece, byte-level byte pairs, Unigram.
 
-import contextlib
-import itertools
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+The same text gives the same vocabulary: in any process, at any order of the documents. Entries have
+a fixed order: the special tokens, the alphabet, then the rest by how often they occur, then by
+their text.
+"""
 
-from tfpt.pipelines.tokenizer import CONTINUATION_PREFIX, SPECIAL_TOKENS, Tokenizer
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tfpt.pipelines import bert_normalizer, unigram_training, word_counts
+from tfpt.pipelines.byte_pair import BytePair, byte_alphabet
+from tfpt.pipelines.pair_merging import Merge, learn_merges
+from tfpt.pipelines.sentence_piece import SentencePiece
+from tfpt.pipelines.special_tokens import SPECIAL_TOKENS
+from tfpt.pipelines.wordpiece import CONTINUATION_PREFIX, MAX_WORD, WordPiece
+
+# Enough for any vocabulary, and its words fit into the memory of a laptop.
+MAX_MEGABYTES = 1_000.0
+
+Corpus = Iterable[Sequence[str]]
 
 
 def train_wordpiece(
-    documents: Iterable[Sequence[str]],
+    documents: Corpus,
     vocabulary_size: int,
     *,
     lowercase: bool = True,
     min_frequency: int = 2,
     limit_alphabet: int = 6_000,
-    progress: bool = False,
-) -> Tokenizer:
+    max_megabytes: float = MAX_MEGABYTES,
+    seed: int = 0,
+) -> WordPiece:
     """Learn a vocabulary of word pieces from the sentences of `documents`.
 
-    The text is read once, as a stream; memory grows with the number of different words. The work is
-    done by the `tokenizers` library.
+    The text is read once, as a stream, normalized and cut into words as `WordPiece.tokenize` does
+    it. Pieces are learned as byte pair encoding does: two that stand side by side most often become
+    one.
 
-    The text is normalized as `Tokenizer.tokenize` does it in the graph, so the vocabulary fits what
-    will be asked of it. The order is fixed: [PAD] [UNK] [CLS] [SEP] [MASK], the characters, the
-    continued characters (as "##a"), the longer pieces, each sorted. Not guaranteed: where pieces
-    are equally frequent, which of them come in may differ from run to run on the same text (about
-    1 in 1,000 entries). Keep a vocabulary together with what was made with it.
+    The order is fixed: [PAD] [UNK] [CLS] [SEP] [MASK]; the characters, then the continued
+    characters (as "##a"), both sorted; the longer pieces by how often they occurred when they were
+    made, equal ones sorted.
 
     Args:
         documents: Documents as sequences of sentences, e.g. of `read_documents`.
@@ -36,7 +51,9 @@ def train_wordpiece(
         min_frequency: How often a pair of pieces must occur to become an entry.
         limit_alphabet: The most frequent so many characters become entries; a word that holds
             another one becomes [UNK]. 6,000 are enough for Chinese beside other scripts.
-        progress: Whether to show a progress bar.
+        max_megabytes: The most text to look at, in millions of bytes; of more, a sample is taken.
+            See `word_counts.count_words`.
+        seed: Of the sample.
 
     Raises:
         ValueError: The documents hold no text, less of it than `vocabulary_size` entries need, or
@@ -44,52 +61,155 @@ def train_wordpiece(
 
     Source: Devlin et al. 2019, https://arxiv.org/abs/1810.04805.
     """
-    _check_arguments(vocabulary_size, min_frequency, limit_alphabet)
-    import tokenizers
-
-    trainee = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
-    trainee.normalizer = _normalizer(lowercase)
-    trainee.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    trainer = tokenizers.trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size,
-        min_frequency=min_frequency,
-        limit_alphabet=limit_alphabet,
-        special_tokens=list(SPECIAL_TOKENS),
-        continuing_subword_prefix=CONTINUATION_PREFIX,
-        show_progress=False,
+    _check_arguments(vocabulary_size, min_frequency)
+    _check_count("limit_alphabet", limit_alphabet)
+    cutting = word_counts.wordpiece_cutting(
+        bert_normalizer.reference(lowercase, lowercase), lowercase=lowercase, longest=MAX_WORD
     )
-    with _shown(documents) if progress else contextlib.nullcontext(documents) as stream:
-        trainee.train_from_iterator(itertools.chain.from_iterable(stream), trainer)
-    entries = list(trainee.get_vocab())
-    _check_entries(len(entries), vocabulary_size, min_frequency, limit_alphabet)
-    return Tokenizer(_in_order(entries), lowercase=lowercase)
-
-
-def _check_arguments(vocabulary_size: int, min_frequency: int, limit_alphabet: int) -> None:
-    if vocabulary_size <= len(SPECIAL_TOKENS):
+    counted = word_counts.count_words(documents, cutting, max_megabytes=max_megabytes, seed=seed)
+    _check_text(counted)
+    words, counts, alphabet = _within_alphabet(counted, limit_alphabet)
+    symbols, lengths, continued = _marked_symbols(words, alphabet)
+    first = [*alphabet, *continued]
+    room = vocabulary_size - len(SPECIAL_TOKENS)
+    if len(first) > room:
         raise ValueError(
-            f"`vocabulary_size` counts the {len(SPECIAL_TOKENS)} special tokens and must be larger;"
-            f" received vocabulary_size={vocabulary_size}. BERT has 30,522."
+            f"vocabulary_size={vocabulary_size:,} has no room for the characters of this text: "
+            f"with the special tokens they are {len(first) + len(SPECIAL_TOKENS):,} entries, "
+            "before any longer piece. Raise vocabulary_size to that at least, or lower "
+            f"limit_alphabet={limit_alphabet:,}."
         )
-    for name, value in (("min_frequency", min_frequency), ("limit_alphabet", limit_alphabet)):
-        if value < 1:
-            raise ValueError(f"`{name}` is a count of at least 1; received {name}={value}.")
+    merges = learn_merges(
+        symbols,
+        lengths,
+        counts,
+        first,
+        num_symbols=room,
+        min_frequency=min_frequency,
+        join=lambda left, right: left + right.removeprefix(CONTINUATION_PREFIX),
+    )
+    longer = _by_frequency(merges, first)
+    _check_size(len(SPECIAL_TOKENS) + len(first) + len(longer), vocabulary_size, min_frequency)
+    return WordPiece([*SPECIAL_TOKENS, *first, *longer], lowercase=lowercase)
 
 
-def _check_entries(
-    num_entries: int, vocabulary_size: int, min_frequency: int, limit_alphabet: int
-) -> None:
-    if num_entries == len(SPECIAL_TOKENS):
+def train_byte_pair(
+    documents: Corpus,
+    vocabulary_size: int,
+    *,
+    min_frequency: int = 2,
+    max_megabytes: float = MAX_MEGABYTES,
+    seed: int = 0,
+) -> BytePair:
+    """Learn a vocabulary of byte-level byte pairs, as GPT-2's, from the sentences of `documents`.
+
+    The order is fixed: [PAD] [UNK] [CLS] [SEP] [MASK]; the 256 bytes, sorted by the characters they
+    are written as; then what pairs became, in the order in which they were merged: the most
+    frequent one at each step, of equally frequent ones the first by its text.
+
+    Args:
+        documents, vocabulary_size, min_frequency, max_megabytes, seed: See `train_wordpiece`.
+
+    Raises:
+        ValueError: The documents hold no text, or less of it than `vocabulary_size` entries need.
+
+    Source: Radford et al. 2019, section 2.2; Sennrich et al. 2016,
+    https://arxiv.org/abs/1508.07909.
+    """
+    first = sorted(byte_alphabet())
+    _check_arguments(vocabulary_size, min_frequency, num_bytes=len(first))
+    cutting = word_counts.byte_pair_cutting()
+    counted = word_counts.count_words(documents, cutting, max_megabytes=max_megabytes, seed=seed)
+    blanks = "".join(byte_alphabet()[byte] for byte in b" \t\n\v\f\r")
+    _check_text([word for word in counted if word.strip(blanks)])
+    words = sorted(counted)
+    codes = _code_points(words)
+    merges = learn_merges(
+        np.searchsorted([ord(character) for character in first], codes),
+        np.array([len(word) for word in words]),
+        np.array([counted[word] for word in words]),
+        first,
+        num_symbols=vocabulary_size - len(SPECIAL_TOKENS),
+        min_frequency=min_frequency,
+        join=str.__add__,
+    )
+    longer = list(dict.fromkeys(merge.merged for merge in merges))
+    _check_size(len(SPECIAL_TOKENS) + len(first) + len(longer), vocabulary_size, min_frequency)
+    pairs = [(merge.left, merge.right) for merge in merges]
+    return BytePair([*SPECIAL_TOKENS, *first, *longer], pairs)
+
+
+def train_unigram(
+    documents: Corpus,
+    vocabulary_size: int,
+    *,
+    lowercase: bool = False,
+    character_coverage: float = 0.9995,
+    max_megabytes: float = MAX_MEGABYTES,
+    seed: int = 0,
+) -> SentencePiece:
+    """Learn a Unigram model from the sentences of `documents`, by the `sentencepiece` library.
+
+    It gets the words with their counts, sorted, and one thread: the same text gives the same model
+    as long as the library's version and the machine's arithmetic are the same.
+
+    The order is fixed: [PAD] [UNK] [CLS] [SEP] [MASK]; the characters, sorted; the longer pieces
+    from the most probable on, equal ones sorted. Probabilities are rounded, see `SentencePiece`.
+
+    Args:
+        documents, vocabulary_size, max_megabytes, seed: See `train_wordpiece`.
+        lowercase: Whether to fold case; accents stay. Compatibility forms are always folded
+            (Unicode NFKC).
+        character_coverage: The share of the text whose characters become entries, from the most
+            frequent on, in (0, 1]. What is rarer is unknown.
+
+    Raises:
+        ValueError: The documents hold no text, less of it than `vocabulary_size` entries need, or
+            more characters than `vocabulary_size` has room for.
+
+    Source: Kudo 2018, https://arxiv.org/abs/1804.10959.
+    """
+    _check_arguments(vocabulary_size, 1)
+    if not 0 < character_coverage <= 1:
+        raise ValueError(
+            "`character_coverage` is a share of the text, in (0, 1]; received "
+            f"{character_coverage}. For 99.95% pass 0.9995."
+        )
+    cutting = word_counts.blank_cutting(unigram_training.LONGEST_WORD)
+    counted = word_counts.count_words(documents, cutting, max_megabytes=max_megabytes, seed=seed)
+    _check_text(counted)
+    model = unigram_training.learn_pieces(
+        counted, vocabulary_size, lowercase=lowercase, character_coverage=character_coverage
+    )
+    return SentencePiece(model)
+
+
+def _check_arguments(vocabulary_size: int, min_frequency: int, *, num_bytes: int = 0) -> None:
+    smallest = len(SPECIAL_TOKENS) + (num_bytes or 1)
+    if vocabulary_size < smallest:
+        others = f" and the {num_bytes} bytes" if num_bytes else ""
+        raise ValueError(
+            f"`vocabulary_size` counts the {len(SPECIAL_TOKENS)} special tokens{others}, so it "
+            f"must be {smallest} at least; received vocabulary_size={vocabulary_size}. BERT has "
+            "30,522."
+        )
+    _check_count("min_frequency", min_frequency)
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"`{name}` is a count of at least 1; received {name}={value}.")
+
+
+def _check_text(words: Collection[str]) -> None:
+    if not words:
         raise ValueError(
             "There is no text to learn a vocabulary from: no document holds a word. "
             "Check the source."
         )
-    if num_entries > vocabulary_size:
-        raise ValueError(
-            f"vocabulary_size={vocabulary_size:,} has no room for the characters of this text: "
-            f"with the special tokens they are {num_entries:,} entries, before any longer piece. "
-            f"Raise vocabulary_size to that at least, or lower limit_alphabet={limit_alphabet:,}."
-        )
+
+
+def _check_size(num_entries: int, vocabulary_size: int, min_frequency: int) -> None:
     if num_entries < vocabulary_size:
         raise ValueError(
             f"This text gives {num_entries:,} entries at min_frequency={min_frequency}; "
@@ -98,45 +218,47 @@ def _check_entries(
         )
 
 
-def _normalizer(lowercase: bool) -> Any:
-    """What `Tokenizer.tokenize` does to a text before it cuts it into words."""
-    from tokenizers import normalizers
-
-    bert = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=lowercase, lowercase=lowercase
-    )
-    # In the graph, lowercasing folds compatibility forms as well.
-    return normalizers.Sequence([normalizers.NFKC(), bert]) if lowercase else bert
-
-
-def _in_order(entries: Iterable[str]) -> list[str]:
-    """Special tokens, characters, continued characters, longer pieces; each sorted."""
-
-    def place(entry: str) -> tuple[int, str]:
-        if len(entry) == 1:
-            return 0, entry
-        is_character = len(entry) == len(CONTINUATION_PREFIX) + 1
-        return (1 if is_character and entry.startswith(CONTINUATION_PREFIX) else 2), entry
-
-    return [*SPECIAL_TOKENS, *sorted(set(entries) - set(SPECIAL_TOKENS), key=place)]
+def _within_alphabet(
+    counted: Mapping[str, int], limit: int
+) -> tuple[list[str], np.ndarray, list[str]]:
+    """The words made of the `limit` most frequent characters, their counts, and the characters."""
+    words = sorted(counted)
+    frequency: Counter[str] = Counter()
+    for word in words:
+        for character in word:
+            frequency[character] += counted[word]
+    alphabet = sorted(sorted(frequency), key=lambda one: -frequency[one])[:limit]
+    if len(alphabet) < len(frequency):
+        rare = re.compile(f"[{re.escape(''.join(set(frequency) - set(alphabet)))}]")
+        words = [word for word in words if not rare.search(word)]
+    return words, np.array([counted[word] for word in words], np.int64), sorted(alphabet)
 
 
-@contextlib.contextmanager
-def _shown(documents: Iterable[Sequence[str]]) -> Iterator[Iterable[Sequence[str]]]:
-    """The documents, with a bar that follows their being read and pulses until the end."""
-    from rich.progress import Progress
+def _marked_symbols(
+    words: Sequence[str], alphabet: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Words as symbols: their characters, all but the first one continued.
 
-    with Progress(transient=True) as bars:
-        reading = bars.add_task("Reading text", total=getattr(documents, "num_bytes", None))
+    Returns:
+        `(symbols, lengths, continued)`: symbols count the alphabet, then the continued characters.
+    """
+    lengths = np.array([len(word) for word in words], np.int64)
+    symbols = np.searchsorted([ord(one) for one in alphabet], _code_points(words))
+    is_first = np.zeros(len(symbols), bool)
+    is_first[np.cumsum(lengths) - lengths] = True
+    there, place = np.unique(symbols[~is_first], return_inverse=True)
+    symbols[~is_first] = len(alphabet) + place
+    return symbols, lengths, [CONTINUATION_PREFIX + alphabet[number] for number in there]
 
-        def stream() -> Iterator[Sequence[str]]:
-            shown = time.monotonic()
-            for document in documents:
-                yield document
-                if time.monotonic() > shown + 0.1:
-                    bars.update(reading, completed=getattr(documents, "bytes_read", 0))
-                    shown = time.monotonic()
-            bars.remove_task(reading)
-            bars.add_task("Learning pieces", total=None)
 
-        yield stream()
+def _code_points(words: Sequence[str]) -> np.ndarray:
+    return np.frombuffer("".join(words).encode("utf-32-le"), "<u4").astype(np.int64)
+
+
+def _by_frequency(merges: Sequence[Merge], known: Sequence[str]) -> list[str]:
+    """What pairs became, by how often they occurred when it first came up, then by text."""
+    counts: dict[str, int] = dict.fromkeys(known, 0)
+    for merge in merges:
+        counts.setdefault(merge.merged, merge.frequency)
+    longer = [text for text in counts if counts[text]]
+    return sorted(longer, key=lambda text: (-counts[text], text))

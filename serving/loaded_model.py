@@ -9,19 +9,23 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text  # noqa: F401  (registers the ops of tokenizers inside a SavedModel)
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from tfpt.serving.errors import HTTP_STATUS, ServingError
 from tfpt.serving.protos import from_tensor_proto, type_name
 from tfpt.serving.quiet_import import quiet_stderr
 from tfpt.serving.signature import Arrays, Signature, TensorSpec
+
+with suppress(ImportError):
+    # Registers the operations of tokenizers inside a SavedModel. Not every system has a wheel, and
+    # not every model needs them.
+    import tensorflow_text  # noqa: F401
 
 DEFAULT_SIGNATURE = "serving_default"
 

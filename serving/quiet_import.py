@@ -1,6 +1,7 @@
 """TensorFlow without the lines it prints from C++, where no log level reaches them."""
 
 import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -19,7 +20,9 @@ def import_tensorflow() -> None:
     # search for one prints errors. TensorFlow reads the variable once.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
-        importlib.import_module("tensorflow_text")
+        importlib.import_module("tensorflow")
+        if importlib.util.find_spec("tensorflow_text") is not None:
+            importlib.import_module("tensorflow_text")
 
 
 @contextmanager

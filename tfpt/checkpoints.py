@@ -1,7 +1,7 @@
 """The run folder: everything needed to go on with a run, to fine-tune from it, to export it.
 
 config.json         the recipe's module and its configuration
-vocab.txt           the vocabulary, with vocab.settings.json
+vocab.txt           the vocabulary, with vocab.settings.json; or tokenizer.json; or tokenizer.model
 labels.json         the label names, where the run has classes
 checkpoints/        weights, optimizer and random states of the last epochs, by step
 best/               the weights of the best epoch by validation
@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import __version__, config
-from tfpt.pipelines import Tokenizer, load_tokenizer
+from tfpt.pipelines import TextTokenizer, load_tokenizer
 
 _KEPT = 2
 
@@ -45,7 +45,7 @@ class Run:
         self,
         path: str | Path,
         *,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         recipe: str = "",
         settings: Any = None,
         label_names: Sequence[str] = (),

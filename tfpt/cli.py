@@ -5,7 +5,9 @@ TensorFlow takes seconds to import, so each subcommand imports what it needs whe
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,14 +16,6 @@ import click
 
 import tfpt
 from tfpt import command, recipe_names
-
-_SET = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a number of the recipe, such as model.num_layers=4. May be repeated.",
-)
 
 
 @click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,31 +30,55 @@ def main() -> None:
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--size", type=int, default=30_522, show_default=True, help="Entries to train.")
-@click.option("--out", required=True, help="The file to write, such as vocab.txt.")
-@click.option("--cased", is_flag=True, help="Keep upper case and accents.")
+@click.option(
+    "--out",
+    required=True,
+    help="The file to write, such as vocab.txt (bpe: .json, unigram: .model), or a folder.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["wordpiece", "bpe", "unigram"]),
+    default="wordpiece",
+    show_default=True,
+    help="wordpiece: BERT's. bpe: byte-level byte pairs, as GPT-2's. unigram: SentencePiece.",
+)
+@click.option("--cased", is_flag=True, help="Keep upper case and accents, as bpe always does.")
 @click.option(
     "--min-frequency",
     type=int,
     default=2,
     show_default=True,
-    help="How often two pieces must stand side by side to become an entry.",
+    help="How often two pieces must stand side by side to become an entry (not of unigram).",
 )
+@command.sampling
 @command.reading
-def vocabulary(sources, size, out, cased, min_frequency, **reading) -> None:
-    """Train a WordPiece vocabulary on texts.
+def vocabulary(
+    sources, size, out, kind, cased, min_frequency, max_megabytes, seed, **reading
+) -> None:
+    """Train a vocabulary on texts.
 
     SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
     .parquet; folders of them, quoted globs, paths such as gs://bucket/name; or tfds:NAME.
     """
     from tfpt import console, pipelines
+    from tfpt.pipelines import tokenizer_files
 
     if Path(out).exists():
         raise FileExistsError(f"{out} exists already; remove it, or name another file.")
+    train: Any = {
+        "wordpiece": partial(
+            pipelines.train_wordpiece, lowercase=not cased, min_frequency=min_frequency
+        ),
+        "bpe": partial(pipelines.train_byte_pair, min_frequency=min_frequency),
+        "unigram": partial(pipelines.train_unigram, lowercase=not cased),
+    }[kind]
+    ending = {"wordpiece": ".txt", "bpe": ".json", "unigram": ".model"}[kind]
+    tokenizer_files.file_path(out, ending, "")  # raises before the work
+    if kind == "unigram" and min_frequency != 2:
+        warnings.warn("--min-frequency has no effect on a unigram vocabulary.", stacklevel=2)
     documents = _documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
-        tokenizer = pipelines.train_wordpiece(
-            texts, size, lowercase=not cased, min_frequency=min_frequency
-        )
+        tokenizer = train(texts, size, max_megabytes=max_megabytes, seed=seed)
         written = tokenizer.save(out)
     console.show_encodings(documents.encodings)
     click.echo(f"{written}: {tokenizer.vocabulary_size:,} entries")
@@ -68,7 +86,12 @@ def vocabulary(sources, size, out, cased, min_frequency, **reading) -> None:
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--vocabulary", "vocabulary_path", help="As `tfpt vocabulary` wrote it.")
+@click.option(
+    "--vocabulary",
+    "vocabulary_path",
+    help="As `tfpt vocabulary` wrote it, or a vocab.txt, tokenizer.json, vocab.json or .model of "
+    "another tool.",
+)
 @click.option("--out", help="The folder to write.")
 @click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
 @click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
@@ -102,7 +125,7 @@ def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
 
 @main.command()
 @click.argument("recipe")
-@_SET
+@command.setting
 def show(recipe, assignments) -> None:
     """Print the configuration of a recipe, overrides applied.
 
@@ -116,7 +139,7 @@ def show(recipe, assignments) -> None:
 
 @main.command()
 @click.argument("recipe")
-@_SET
+@command.setting
 @click.option(
     "--batch", type=click.IntRange(0), default=0, show_default=True, help="Its number, from 0."
 )
@@ -143,7 +166,7 @@ def show_batch(recipe, assignments, batch, rows) -> None:
 
 @main.command()
 @click.argument("recipe")
-@_SET
+@command.setting
 @click.option("--batches", type=click.IntRange(1), required=True, help="How many to write.")
 @click.option("--shards", type=click.IntRange(1), help="Files to divide them among; by default 16.")
 @click.option("--out", required=True, help="The folder to write; also gs://BUCKET/FOLDER.")
@@ -173,7 +196,7 @@ def records(recipe, assignments, batches, shards, out) -> None:
 
 @main.command()
 @click.argument("recipe")
-@_SET
+@command.setting
 @click.option("--out", required=True, help="The run folder, new or to go on with.")
 def pretrain(recipe, assignments, out) -> None:
     """Pre-train by a recipe into a run folder.
@@ -188,7 +211,7 @@ def pretrain(recipe, assignments, out) -> None:
 @main.command()
 @click.argument("recipe")
 @click.option("--from", "start", default="", help="The run to take encoder and vocabulary from.")
-@_SET
+@command.setting
 @click.option("--out", required=True, help="The run folder, new or to go on with.")
 def finetune(recipe, start, assignments, out) -> None:
     """Fine-tune by a recipe into a run folder.

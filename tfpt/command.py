@@ -21,6 +21,21 @@ _TO_GO_ON = {
         " Repeat the command to go on from the last checkpoint; each epoch ends with one.",
     ),
 }
+setting = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a number of the recipe, such as model.num_layers=4. May be repeated.",
+)
+_MAX_MEGABYTES = click.option(
+    "--max-megabytes",
+    type=float,
+    default=1_000,
+    show_default=True,
+    help="The most text to look at; of more, a sample is taken by a hash of each document.",
+)
+_SEED = click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
 _LAYOUT = click.option(
     "--layout",
     type=click.Choice(["lines", "text"]),
@@ -114,3 +129,8 @@ def reading(function: Callable[..., None]) -> Callable[..., None]:
     for option in (_LANGUAGE, _ENCODING, _FIELD, _LAYOUT):  # help shows the last one first
         function = option(function)
     return function
+
+
+def sampling(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that tell how much text a training of a vocabulary looks at."""
+    return _MAX_MEGABYTES(_SEED(function))

@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 def recipe_batch(
     recipe: ModuleType, settings: Any, number: int
-) -> tuple[Any, pipelines.Tokenizer, Sequence[str]]:
+) -> tuple[Any, pipelines.TextTokenizer, Sequence[str]]:
     """A batch that a recipe trains on.
 
     Args:
@@ -70,7 +70,7 @@ def recipe_batch(
 
 def lines(
     batch: Any,
-    tokenizer: pipelines.Tokenizer,
+    tokenizer: pipelines.TextTokenizer,
     *,
     number: int = 0,
     num_rows: int = 3,
@@ -131,7 +131,7 @@ class _Row(NamedTuple):
             said += self._pair(0)
         return "; ".join(said)
 
-    def lines(self, tokenizer: pipelines.Tokenizer) -> list[Line]:
+    def lines(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
         """The tokens, text by text."""
         inputs = self.inputs
         places = inputs.get(features.TEXT_IDS, inputs[features.PADDING_MASK])
@@ -160,7 +160,7 @@ class _Row(NamedTuple):
             if name in PAIRS and self.weights[name][text] > 0
         ]
 
-    def _text(self, places, label: str, tokenizer: pipelines.Tokenizer) -> list[Line]:
+    def _text(self, places, label: str, tokenizer: pipelines.TextTokenizer) -> list[Line]:
         ids = self.inputs[features.TOKEN_IDS]
         segments = self.inputs.get(features.SEGMENT_IDS, np.zeros_like(ids))
         answers: dict[int, int] = {}
@@ -176,7 +176,7 @@ class _Row(NamedTuple):
                 found.append(Line(told, joined(own, tokenizer, TEXT_B if segment else "")))
         return found
 
-    def _following(self, tokenizer: pipelines.Tokenizer) -> list[Line]:
+    def _following(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
         """What follows the last token."""
         used = np.flatnonzero(self.weights[features.CAUSAL_LM] > 0)
         last = [(int(self.labels[features.CAUSAL_LM][place]), None) for place in used[-1:]]
@@ -184,7 +184,7 @@ class _Row(NamedTuple):
 
 
 def joined(
-    tokens: Sequence[tuple[int, int | None]], tokenizer: pipelines.Tokenizer, style: str = ""
+    tokens: Sequence[tuple[int, int | None]], tokenizer: pipelines.TextTokenizer, style: str = ""
 ) -> Text:
     """Tokens as running text.
 
@@ -211,7 +211,7 @@ def joined(
     return text
 
 
-def _entry(token: int, tokenizer: pipelines.Tokenizer) -> str:
+def _entry(token: int, tokenizer: pipelines.TextTokenizer) -> str:
     """The entry of an id; past the vocabulary are sentinels, counted from 0."""
     size = tokenizer.vocabulary_size
     return tokenizer.vocabulary[token] if token < size else f"<{token - size}>"

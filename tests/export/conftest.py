@@ -1,4 +1,10 @@
-"""A tiny classifier with a vocabulary of its own, and what Keras answers for a text."""
+"""A tiny classifier with a vocabulary of its own, and what Keras answers for a text.
+
+Makes `tiny_classifier` importable, as it is for the script beside it, which a test runs.
+"""
+
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,6 +14,8 @@ import tensorflow as tf
 from tfpt import models, objectives
 from tfpt.pipelines import Tokenizer
 from tfpt.pipelines.packing import pack_segments
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SEQUENCE_LENGTH = 12
 LABELS = ("schlecht", "größer", "weiß nicht")

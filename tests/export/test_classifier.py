@@ -14,6 +14,7 @@ import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfpt import export
+from tfpt.pipelines import load_tokenizer
 
 TOLERANCE = 1e-5
 TEXTS = [
@@ -174,10 +175,13 @@ def test_vocabulary_and_labels_are_assets(exported, tokenizer, labels):
     assets = {path.name: path.read_text(encoding="utf-8") for path in exported.glob("assets/*")}
     assert {name: text.splitlines() for name, text in assets.items()} == {
         "vocab.txt": list(tokenizer.vocabulary),
+        "vocab.settings.json": ['{"lowercase": true}'],
         "labels.txt": list(labels),
     }
+    assert load_tokenizer(exported / "assets") == tokenizer
     loaded = tf.saved_model.load(str(exported))
-    for asset in (loaded.vocabulary, loaded.labels):
+    assert len(loaded.assets) == 3
+    for asset in loaded.assets:
         assert Path(asset.asset_path.numpy().decode()).parent == exported / "assets"
 
 

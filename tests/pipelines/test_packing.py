@@ -48,6 +48,16 @@ def test_a_pair_has_two_separators_and_its_second_text_is_segment_one():
     ]
 
 
+def test_rows_are_filled_up_with_the_token_given():
+    segments = [tf.ragged.constant(text, dtype=tf.int32) for text in ([[7], []], [[9], [8, 8]])]
+    for texts, expected in (
+        (segments[:1], [[CLS, 7, SEP, 1, 1, 1], [CLS, SEP, 1, 1, 1, 1]]),
+        (segments, [[CLS, 7, SEP, 9, SEP, 1], [CLS, SEP, 8, 8, SEP, 1]]),
+    ):
+        rows, _, _ = pack_segments(texts, sequence_length=6, cls_id=CLS, sep_id=SEP, pad_id=1)
+        assert rows.numpy().tolist() == expected
+
+
 def test_empty_texts_leave_the_special_tokens():
     assert pack([[], []], sequence_length=3)[0] == [[CLS, SEP, 0], [CLS, SEP, 0]]
     assert pack([[]], [[]], sequence_length=5) == [

@@ -321,3 +321,63 @@ def test_a_traceback_is_there_for_who_asks_for_it(monkeypatch):
     monkeypatch.setenv("TFPT_TRACEBACK", "1")
     with pytest.raises(ValueError, match="no field"):
         CliRunner().invoke(main, ["show", "bert", "--set", "x=1"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "name"),
+    [
+        ("wordpiece", 40, "vocab.txt"),
+        ("bpe", 290, "tokenizer.json"),
+        ("unigram", 25, "tokenizer.model"),
+    ],
+)
+def test_each_kind_of_vocabulary_is_trained_and_used(folder, tfpt, kind, size, name):
+    texts, out = folder / "texts.txt", folder / kind
+    said = tfpt("vocabulary", texts, "--kind", kind, "--size", size, "--out", out)
+    assert said.endswith(f"{out / name}: {size} entries\n")
+    for vocabulary in (out, out / name):
+        store = folder / f"{kind}-{vocabulary.name}-store"
+        assert "8 documents" in tfpt("store", texts, "--vocabulary", vocabulary, "--out", store)
+        assert (store / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_of_a_long_text_a_sample_is_taken_by_the_seed(folder, tfpt):
+    lines = (f"the cat w{number % 50} {number} sat on the mat\n\n" for number in range(2_000))
+    (folder / "long.txt").write_text("".join(lines), encoding="utf-8")
+
+    def trained(*options):
+        tfpt("vocabulary", folder / "long.txt", "--size", 60, "--out", folder / "v.txt", *options)
+        content = (folder / "v.txt").read_text(encoding="utf-8")
+        for name in ("v.txt", "v.settings.json"):
+            (folder / name).unlink()
+        return content
+
+    part = ("--max-megabytes", 0.02)
+    assert trained(*part) == trained(*part, "--seed", 0)
+    assert len({trained(), trained(*part), trained(*part, "--seed", 1)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--kind", "bpe", "--out", "v.txt"), "v.txt: a vocabulary of this kind is a file ending"),
+        (("--kind", "unigram", "--out", "v.json"), "is a file ending in .model, or a folder"),
+        (("--max-megabytes", 0, "--out", "v.txt"), "more than 0; received 0.0"),
+        (("--kind", "unigram", "--size", 9_000, "--out", "v"), "entries; vocabulary_size=9,000"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_is_one_sentence(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    words = [str(argument) for argument in ("vocabulary", "texts.txt", *arguments)]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, message in result.stderr) == (1, True), result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error: ")]) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["texts.txt"]
+
+
+def test_an_option_without_effect_is_warned_about(folder):
+    arguments = ["vocabulary", str(folder / "texts.txt"), "--out", str(folder / "v.model")]
+    options = ["--kind", "unigram", "--size", "25", "--min-frequency", "3"]
+    result = CliRunner().invoke(main, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    assert "Warning: --min-frequency has no effect on a unigram vocabulary." in result.stderr

@@ -97,7 +97,7 @@ def config() -> Config:
     return Config()
 
 
-def model(settings: Config, tokenizer: pipelines.Tokenizer) -> objectives.Model:
+def model(settings: Config, tokenizer: pipelines.TextTokenizer) -> objectives.Model:
     """The encoder with masked words and, for pairs of texts, what is to be told of them."""
     dtype, drawing = settings.training.product_dtype, settings.drawing
     packed = drawing.layout == "packed"

@@ -58,7 +58,7 @@ def config() -> Config:
 
 
 def model(
-    settings: Config, tokenizer: pipelines.Tokenizer, label_names: Sequence[str]
+    settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]
 ) -> objectives.Model:
     """The encoder with a classification head on its pooled state."""
     if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
@@ -77,7 +77,7 @@ def model(
     )
 
 
-def dataset(settings: Config, tokenizer: pipelines.Tokenizer) -> pipelines.TextClassification:
+def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.TextClassification:
     """The labelled texts as batches."""
     data = settings.data
     if not data.name:
