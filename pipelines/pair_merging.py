@@ -91,16 +91,18 @@ class _Words:
     def __init__(self, symbols: np.ndarray, lengths: np.ndarray, counts: np.ndarray):
         size = len(symbols)
         self._end = size  # one more place, which is no word's: before the first, after the last
-        self._symbols = np.append(symbols, _GONE).astype(np.int64)
+        # Numbers of places take most of the memory: half of it where they are small enough.
+        place = np.int32 if size < np.iinfo(np.int32).max else np.int64
+        self._symbols = np.append(symbols, _GONE).astype(np.int32)
         self._weights = np.append(np.repeat(counts, lengths), 0).astype(np.int64)
         last = np.cumsum(lengths) - 1
-        self._next = np.arange(1, size + 2)
+        self._next = np.arange(1, size + 2, dtype=place)
         self._next[last] = self._next[size] = size
-        self._previous = np.arange(-1, size)
+        self._previous = np.arange(-1, size, dtype=place)
         self._previous[last - lengths + 1] = self._previous[size] = size
         self.counts: dict[int, int] = {}
         self._places: dict[int, list[np.ndarray]] = {}
-        self._count(np.arange(size), 1)
+        self._count(np.arange(size, dtype=place), 1)
 
     def merge(self, pair: int, merged: int) -> list[int]:
         """Put `merged` in place of the pair wherever it stands; gives the pairs that grew."""
@@ -113,14 +115,14 @@ class _Words:
         if left == right:
             places = self._without_overlap(places)
         following = self._next[places]
-        self._count(np.concatenate([self._previous[places], places, following]), -1)
+        self._count(np.unique(np.concatenate([self._previous[places], places, following])), -1)
         behind = self._next[following]
         self._symbols[places] = merged
         self._symbols[following] = _GONE
         self._next[places] = behind
         self._previous[behind] = places
         self._previous[self._end] = self._end
-        return self._count(np.concatenate([self._previous[places], places]), 1)
+        return self._count(np.unique(np.concatenate([self._previous[places], places])), 1)
 
     def _without_overlap(self, places: np.ndarray) -> np.ndarray:
         """Of "aaa" the first pair, of "aaaa" the first and the third, and so on."""
@@ -133,13 +135,14 @@ class _Words:
         return places[(index - first) % 2 == 0]
 
     def _count(self, places: np.ndarray, sign: int) -> list[int]:
-        """Add the pairs that begin at places to the counts, or take them off.
+        """Add the pairs that begin at places, each once, to the counts, or take them off.
 
         Returns:
             The pairs that grew.
         """
-        places = np.unique(places[self._next[places] != self._end])
-        pairs = self._symbols[places] << _LEFT | self._symbols[self._next[places]]
+        places = places[self._next[places] != self._end]
+        pairs = self._symbols[places].astype(np.int64) << _LEFT
+        pairs |= self._symbols[self._next[places]]
         order = np.argsort(pairs, kind="stable")
         pairs, places = pairs[order], places[order]
         begins = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)])

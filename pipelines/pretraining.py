@@ -13,6 +13,7 @@ from tfpt.pipelines import batches, windows
 from tfpt.pipelines.batches import Share
 from tfpt.pipelines.settings import CausalDrawing, Drawing, SpanDrawing
 from tfpt.pipelines.span_corruption import row_sizes
+from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.store import Store, open_store
 from tfpt.pipelines.tfrecords import Records, open_records, read_records
 from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
@@ -63,9 +64,11 @@ def masked_lm(
     drawing, share = drawing or Drawing(), share or Share()
     stores = [store] if isinstance(store, Store) else list(store)
     _check(stores, drawing, sequence_length, batch_size, share)
+    tokenizer = load_tokenizer(stores[0].path)
+    require_roles(tokenizer, "pad", "cls", "sep", "mask")
     draw = batches.draw_function(
         stores,
-        batches.Settings(load_tokenizer(stores[0].path), drawing, seed),
+        batches.Settings(tokenizer, drawing, seed),
         sequence_length=sequence_length,
         batch_size=batch_size,
         share=share,

@@ -18,8 +18,10 @@ from tfpt.pipelines.sentence_piece import SentencePiece
 from tfpt.pipelines.special_tokens import SPECIAL_TOKENS
 from tfpt.pipelines.wordpiece import CONTINUATION_PREFIX, MAX_WORD, WordPiece
 
-# Enough for any vocabulary, and its words fit into the memory of a laptop.
-MAX_MEGABYTES = 1_000.0
+# More than a vocabulary needs to settle, and its words fit into the memory of a laptop.
+MAX_MEGABYTES = 500.0
+# The sentencepiece library holds about 20 bytes for each byte of text.
+MAX_MEGABYTES_OF_UNIGRAM = 100.0
 
 Corpus = Iterable[Sequence[str]]
 
@@ -145,13 +147,14 @@ def train_unigram(
     *,
     lowercase: bool = False,
     character_coverage: float = 0.9995,
-    max_megabytes: float = MAX_MEGABYTES,
+    max_megabytes: float = MAX_MEGABYTES_OF_UNIGRAM,
     seed: int = 0,
 ) -> SentencePiece:
     """Learn a Unigram model from the sentences of `documents`, by the `sentencepiece` library.
 
     It gets the words with their counts, sorted, and one thread: the same text gives the same model
-    as long as the library's version and the machine's arithmetic are the same.
+    as long as the library's version and the machine's arithmetic are the same. The library holds
+    about 20 bytes in memory for each byte of text: 2 GB for `max_megabytes` = 100.
 
     The order is fixed: [PAD] [UNK] [CLS] [SEP] [MASK]; the characters, sorted; the longer pieces
     from the most probable on, equal ones sorted. Probabilities are rounded, see `SentencePiece`.

@@ -7,16 +7,17 @@ of the documents nor on who counts: a document is in the sample or not by a hash
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 # A longer document is sampled in parts of this size, in bytes: a corpus may be one document.
 _PART = 1 << 16
 # Different pieces of text between blanks that are held at most before they are cut into words.
-_MOST_CHUNKS = 1 << 20
+_MOST_CHUNKS = 1 << 19
 
-Words = Mapping[str, int]
+# And characters of different words, over all levels.
+_MOST_CHARACTERS = 50_000_000
 
 
 class Cutting(NamedTuple):
@@ -42,8 +43,11 @@ def count_words(
     Every document gets a random number from its content and the seed. Where the text exceeds
     `max_megabytes`, the documents below 1/2 are dropped, then those below 3/4, and so on until it
     does not: the sample is half to all of what is allowed, and any other order gives the same. A
-    document of more than 64 KiB is treated as several. Memory grows with the number of different
-    words of the sample.
+    document of more than 64 KiB is treated as several.
+
+    Memory grows with the number of different words. Where those have more than 50 million
+    characters (English text of far more than 500 MB has them, but already some 50 MB of Chinese
+    that is cut into bytes) documents are dropped too. Training then takes about 4 GB.
 
     Args:
         documents: Documents as sequences of sentences.
@@ -58,29 +62,63 @@ def count_words(
         raise ValueError(
             f"`max_megabytes` is the most text to look at, more than 0; received {max_megabytes}."
         )
-    levels: dict[int, _Level] = {}
-    lowest = size = 0
+    sample = _Sample(cutting, max_megabytes * 1e6)
     for sentences in _parts(documents):
         content = "\n".join(sentences).encode("utf-8", "surrogatepass")
-        level = _level(content, seed)
-        if level < lowest:
-            continue
-        counts = levels.setdefault(level, _Level())
-        counts.add(cutting, sentences, len(content))
-        size += len(content)
-        while size > max_megabytes * 1e6:
-            if lowest in levels:
-                size -= levels.pop(lowest).num_bytes
-            lowest += 1
-    if lowest and not levels:
+        sample.add(sentences, len(content), _level(content, seed))
+    counted = sample.count()
+    if sample.lowest and not counted:
         raise ValueError(
             f"Nothing is left of the text within max_megabytes={max_megabytes:g}: it is one "
             "document again and again, or the number is too small. Raise it."
         )
-    total: Counter[str] = Counter()
-    for counts in levels.values():
-        total.update(counts.finished(cutting))
-    return total
+    return counted
+
+
+class _Sample:
+    """The documents whose level is at least `lowest`, as counts of their words by level.
+
+    A bound that a part of the documents exceeds is exceeded by all: so `lowest` ends where it would
+    in any other order.
+    """
+
+    def __init__(self, cutting: Cutting, max_bytes: float):
+        self.lowest = 0
+        self._cutting = cutting
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._levels: dict[int, _Level] = {}
+
+    def add(self, sentences: Sequence[str], num_bytes: int, level: int) -> None:
+        if level < self.lowest:
+            return
+        counts = self._levels.setdefault(level, _Level())
+        counts.num_bytes += num_bytes
+        self._num_bytes += num_bytes
+        counts.chunks.update(self._cutting.chunks(sentences))
+        if len(counts.chunks) > _MOST_CHUNKS:
+            counts.finish(self._cutting)
+            self._drop_for_words()
+        while self._num_bytes > self._max_bytes:
+            self._drop()
+
+    def count(self) -> Counter[str]:
+        for counts in self._levels.values():
+            counts.finish(self._cutting)
+        self._drop_for_words()
+        total: Counter[str] = Counter()
+        for counts in self._levels.values():
+            total.update(counts.words)
+        return total
+
+    def _drop_for_words(self) -> None:
+        while sum(counts.num_characters for counts in self._levels.values()) > _MOST_CHARACTERS:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self.lowest in self._levels:
+            self._num_bytes -= self._levels.pop(self.lowest).num_bytes
+        self.lowest += 1
 
 
 @dataclass
@@ -88,20 +126,17 @@ class _Level:
     """The documents whose random number begins with so many ones."""
 
     num_bytes: int = 0
+    num_characters: int = 0  # of the different words
     chunks: Counter[str] = field(default_factory=Counter)
     words: Counter[str] = field(default_factory=Counter)
 
-    def add(self, cutting: Cutting, sentences: Sequence[str], num_bytes: int) -> None:
-        self.num_bytes += num_bytes
-        self.chunks.update(cutting.chunks(sentences))
-        if len(self.chunks) > _MOST_CHUNKS:
-            self.finished(cutting)
-
-    def finished(self, cutting: Cutting) -> Counter[str]:
+    def finish(self, cutting: Cutting) -> None:
+        """Turn the chunks into words."""
         for word, count in cutting.words(self.chunks.items()):
+            if word not in self.words:
+                self.num_characters += len(word)
             self.words[word] += count
         self.chunks.clear()
-        return self.words
 
 
 def _parts(documents: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -129,8 +164,9 @@ def _level(content: bytes, seed: int) -> int:
 # Python cuts there, BERT drops them.
 _CONTROL_SPACE = "\v\f\x1c\x1d\x1e\x1f\x85"
 _UNICODE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-# White space that is more than a blank or two between words.
-_UNUSUAL_SPACE = re.compile(r"[^\S \n]|   |  (?:\n|$)")
+# White space that is more than a blank or two between words. ASCII is looked through by memchr.
+_UNUSUAL_ASCII_SPACE = ("   ", "  \n", *"\t\v\f\r\x1c\x1d\x1e\x1f")
+_UNUSUAL_OTHER_SPACE = re.compile(r"[^\S -~\n]")
 # As GPT-2's rule deals with white space: its last character is left to what follows.
 _BLANK_AND_WORD = re.compile(
     " ?[^SPACE]+|[SPACE]+(?![^SPACE])|[SPACE]+".replace("SPACE", _UNICODE_SPACE)
@@ -177,7 +213,7 @@ def byte_pair_cutting() -> Cutting:
 
     def chunks(sentences: Sequence[str]) -> Iterable[str]:
         text = "\n".join(sentences)
-        if _UNUSUAL_SPACE.search(text) or any("\n" in sentence for sentence in sentences):
+        if _has_unusual_space(text) or any("\n" in sentence for sentence in sentences):
             return [chunk for sentence in sentences for chunk in _BLANK_AND_WORD.findall(sentence)]
         return filter(None, text.replace(" ", "\n ").split("\n"))
 
@@ -190,6 +226,12 @@ def byte_pair_cutting() -> Cutting:
                 yield word, count
 
     return Cutting(chunks, words)
+
+
+def _has_unusual_space(text: str) -> bool:
+    if any(space in text for space in _UNUSUAL_ASCII_SPACE) or text.endswith("  "):
+        return True
+    return not text.isascii() and _UNUSUAL_OTHER_SPACE.search(text) is not None
 
 
 def blank_cutting(longest: int) -> Cutting:

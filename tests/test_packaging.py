@@ -101,4 +101,4 @@ def test_the_wheel_alone_can_be_imported(wheel, tmp_path):
     *files, doors = result.stdout.splitlines()
     assert all(Path(file).is_relative_to(tmp_path) for file in files)
     assert len(files) == 7
-    assert doors == "2 Tokenizer"
+    assert doors == "2 WordPiece"

@@ -74,11 +74,12 @@ def vocabulary(
     }[kind]
     ending = {"wordpiece": ".txt", "bpe": ".json", "unigram": ".model"}[kind]
     tokenizer_files.file_path(out, ending, "")  # raises before the work
+    most = {} if max_megabytes is None else {"max_megabytes": max_megabytes}
     if kind == "unigram" and min_frequency != 2:
         warnings.warn("--min-frequency has no effect on a unigram vocabulary.", stacklevel=2)
     documents = _documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
-        tokenizer = train(texts, size, max_megabytes=max_megabytes, seed=seed)
+        tokenizer = train(texts, size, seed=seed, **most)
         written = tokenizer.save(out)
     console.show_encodings(documents.encodings)
     click.echo(f"{written}: {tokenizer.vocabulary_size:,} entries")

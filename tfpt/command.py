@@ -31,9 +31,8 @@ setting = click.option(
 _MAX_MEGABYTES = click.option(
     "--max-megabytes",
     type=float,
-    default=1_000,
-    show_default=True,
-    help="The most text to look at; of more, a sample is taken by a hash of each document.",
+    help="The most text to look at; of more, a sample is taken by a hash of each document. By "
+    "default 500, of unigram 100.",
 )
 _SEED = click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
 _LAYOUT = click.option(

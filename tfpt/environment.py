@@ -21,6 +21,7 @@ _PACKAGES = (
     "tensorboard",
     "tensorflow-serving-api",
     "tokenizers",
+    "sentencepiece",
     "sentencex",
     "numpy",
     "protobuf",

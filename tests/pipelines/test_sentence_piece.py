@@ -102,14 +102,17 @@ def test_op_and_library_agree_on_any_text(texts):
 
 
 def test_a_tie_in_a_foreign_model_is_decided_by_the_op_alone(shared_data):
-    """Of "00" "0" and "0" "00", equally probable, rounding errors choose; see the class."""
+    """Of "00" "0" and "0" "00", equally probable, rounding errors choose; see the class.
+
+    The library has the op's rounding errors in version 0.2.1 and others in 0.2.3.
+    """
     path = shared_data("tok_fixtures") / "sentencepiece" / "test_ja_model.model"
     tokenizer = load_tokenizer(path)
     (lines,) = every_line(shared_data, "wikitext")
     lines = [line for line in lines if "000" in line]
     found, by_library = tokenizer.tokenize(lines).to_list(), library_ids(tokenizer, lines)
     differing = [(a, b) for a, b in zip(found, by_library, strict=True) if a != b]
-    assert 0 < len(differing) < len(lines) / 10
+    assert len(differing) < len(lines) / 10
     assert all(sorted(a) == sorted(b) for a, b in differing)
     assert [encoding.ids for encoding in tokenizer.encode(lines)] == found
 

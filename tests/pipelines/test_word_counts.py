@@ -91,6 +91,17 @@ def test_chunks_are_turned_into_words_before_they_become_many(monkeypatch):
     assert count_words(CORPUS, BYTE_PAIR, max_megabytes=1) == whole
 
 
+def test_documents_are_dropped_where_their_words_are_too_many(monkeypatch):
+    whole = counted(CORPUS)
+    monkeypatch.setattr(word_counts, "_MOST_CHARACTERS", 6_000)
+    for chunks in (50, 1_000_000):  # the bound is met while reading, or in the end
+        monkeypatch.setattr(word_counts, "_MOST_CHUNKS", chunks)
+        part = counted(CORPUS)
+        assert part == counted(CORPUS[::-1])
+        assert 0.2 * 6_000 < sum(map(len, part)) <= 6_000
+        assert own_words(part) < own_words(whole)
+
+
 def test_a_sample_that_came_out_empty_is_refused():
     with pytest.raises(ValueError, match=r"Nothing is left .* max_megabytes=0\.01: .* Raise it"):
         counted([("the same " * 1_000,)] * 100, 0.01)

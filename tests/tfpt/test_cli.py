@@ -363,7 +363,7 @@ def test_of_a_long_text_a_sample_is_taken_by_the_seed(folder, tfpt):
         (("--kind", "bpe", "--out", "v.txt"), "v.txt: a vocabulary of this kind is a file ending"),
         (("--kind", "unigram", "--out", "v.json"), "is a file ending in .model, or a folder"),
         (("--max-megabytes", 0, "--out", "v.txt"), "more than 0; received 0.0"),
-        (("--kind", "unigram", "--size", 9_000, "--out", "v"), "entries; vocabulary_size=9,000"),
+        (("--kind", "unigram", "--size", 9_000, "--out", "v"), "entries; --size 9,000"),
     ],
 )
 def test_a_vocabulary_that_cannot_be_is_one_sentence(folder, monkeypatch, arguments, message):
