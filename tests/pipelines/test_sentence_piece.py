@@ -121,7 +121,7 @@ def test_a_tie_in_a_foreign_model_is_decided_by_the_op_alone(shared_data):
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_op_and_library_agree_on_every_line(shared_data, corpus):
     documents = list(every_line(shared_data, corpus))
-    tokenizer = train_unigram(documents, 12_000, max_megabytes=4)
+    tokenizer = train_unigram(documents, 9_000, max_megabytes=4)
     for lines in documents:
         assert in_graph(tokenizer, lines) == tokenizer._encode_by_library(lines)
 
