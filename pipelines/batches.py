@@ -57,15 +57,15 @@ def batch_stream(
     dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
     # There is no `if` on a tensor to convert, and to look for one takes seconds.
     draw = tf.autograph.experimental.do_not_convert(draw)
-    # There is no `if` on a tensor to convert, and to look for one takes seconds.
-    draw = tf.autograph.experimental.do_not_convert(draw)
     dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
     # Else `tf.data` copies mapped tokens into memory, to optimize and autotune.
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     options.deterministic = True
-    return dataset.with_options(options)
+    stream = dataset.with_options(options)
+    stream.draw = draw  # what `data_service.served` lets other machines do
+    return stream
 
 
 def check_sizes(sequence_length: int, batch_size: int, share: Share) -> None:
