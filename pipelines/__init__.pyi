@@ -3,6 +3,10 @@ from .byte_pair import BytePair as BytePair
 from .causal import causal_lm as causal_lm
 from .classification import TextClassification as TextClassification
 from .classification import text_classification as text_classification
+from .data_service import served as served
+from .data_service import service_errors_named as service_errors_named
+from .data_service import start_dispatcher as start_dispatcher
+from .data_service import start_worker as start_worker
 from .docstrings import Docstring as Docstring
 from .docstrings import collect_docstrings as collect_docstrings
 from .docstrings import docstring_documents as docstring_documents

@@ -9,6 +9,7 @@ Each worker maps the files of the store itself, at the path they have on the tra
 import contextlib
 import os
 import queue
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ _MOST_HELD = 128
 # Batches that a worker draws at once, and has ready. More would only have to be held here.
 _DRAWN_AT_ONCE, _READY = 4, 2
 _LAST = 1 << 62
+_SAID = re.compile(r"The tf\.data service at [^\n]*")
 
 Stream = Callable[[int], tf.data.Dataset]
 Job = Callable[[int, int], tf.data.Dataset]
@@ -66,7 +68,10 @@ def served(batches: Stream, service: str, *, timeout_seconds: float = 300) -> St
             )
             policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
             return numbered.prefetch(_READY).apply(
-                tf.data.experimental.service.distribute(policy, f"grpc://{service}")
+                # To unpack takes the trainer longer than to receive.
+                tf.data.experimental.service.distribute(
+                    policy, f"grpc://{service}", compression=None
+                )
             )
 
         return tf.data.Dataset.from_generator(
@@ -126,6 +131,17 @@ def start_worker(dispatcher: str, port: int = 0, *, address: str | None = None) 
     return tf.data.experimental.service.WorkerServer(config)
 
 
+@contextlib.contextmanager
+def service_errors_named() -> Iterator[None]:
+    """Raise what `served` says while batches are read, as an OSError instead of TensorFlow's own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if said := _SAID.search(str(error)):
+            raise OSError(said[0]) from error
+        raise
+
+
 def _in_order(
     job: Job, first_batch: int, service: str, timeout_seconds: float
 ) -> Iterator[Batch]:
@@ -173,9 +189,8 @@ class _Reading:
                 "and reach each other, and that this machine reaches the workers."
             ) from None
         if isinstance(arrived, Exception):
-            raise OSError(
-                f"The tf.data service at {self._service} could not draw a batch: {arrived}"
-            ) from arrived
+            said = " ".join(str(arrived).split())
+            raise OSError(f"The tf.data service at {self._service} could not draw a batch: {said}")
         number, batch = arrived
         return int(number), batch
 

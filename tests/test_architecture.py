@@ -22,7 +22,7 @@ ROWS: list[tuple[set[str], str]] = [
     ({"callbacks", "training"}, "open"),
     ({"export"}, "open"),
     ({"recipes"}, "open"),
-    ({"cli", "command", "recipe_names", "__main__"}, "open"),
+    ({"cli", "command", "recipe_names", "service_commands", "__main__"}, "open"),
 ]
 LEVEL = {unit: level for level, (units, _) in enumerate(ROWS) for unit in units}
 LINKED_ROOMS = ("pipelines", "export", "serving")

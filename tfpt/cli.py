@@ -16,6 +16,7 @@ import click
 
 import tfpt
 from tfpt import command, recipe_names
+from tfpt.service_commands import data_service
 
 
 @click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -346,6 +347,9 @@ def demo(out) -> None:
     from tfpt.recipes import demo as recipe
 
     recipe.run(Path(out))
+
+
+main.add_command(data_service)
 
 
 def _verify(paths: Sequence[str]) -> None:
