@@ -3,6 +3,10 @@ from .byte_pair import BytePair as BytePair
 from .causal import causal_lm as causal_lm
 from .classification import TextClassification as TextClassification
 from .classification import text_classification as text_classification
+from .corpus_cleaning import CleanedCorpus as CleanedCorpus
+from .corpus_cleaning import Cleaning as Cleaning
+from .corpus_cleaning import Repetition as Repetition
+from .corpus_cleaning import clean_documents as clean_documents
 from .data_service import served as served
 from .data_service import service_errors_named as service_errors_named
 from .data_service import start_dispatcher as start_dispatcher

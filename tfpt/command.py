@@ -133,3 +133,14 @@ def reading(function: Callable[..., None]) -> Callable[..., None]:
 def sampling(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that tell how much text a training of a vocabulary looks at."""
     return _MAX_MEGABYTES(_SEED(function))
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without the lines it prints at its start."""
+    if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
+        raise ValueError("TF_USE_LEGACY_KERAS is set, but tfpt needs Keras 3; unset it.")
+    from tfpt import console
+    from tfpt.serving.quiet_import import import_tensorflow
+
+    with console.waiting("Starting TensorFlow"):
+        import_tensorflow()
