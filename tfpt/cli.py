@@ -19,6 +19,8 @@ from tfpt import command, recipe_names, serve_commands
 from tfpt.command import quiet_tensorflow
 from tfpt.service_commands import data_service
 
+_COUNTED = ("tokens", "sentences", "documents")  # of a store
+
 
 @click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tfpt.__version__, prog_name="tfpt")
@@ -98,8 +100,9 @@ def vocabulary(
 @click.option("--out", help="The folder to write.")
 @click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
 @click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
+@command.beam
 @command.reading
-def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
+def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> None:
     """Tokenize texts once into a token store, or verify one.
 
     SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
@@ -117,13 +120,17 @@ def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
     documents = _documents(sources, **reading)
     quiet_tensorflow()
-    with console.writing(documents, "Writing the store") as moved:
-        written = pipelines.write_store(documents, tokenizer, out, num_workers=workers, moved=moved)
+    if beam:
+        with console.waiting("Running the pipeline"):
+            counts = pipelines.write_store_by_beam(documents, tokenizer, out, beam)
+    else:
+        with console.writing(documents, "Writing the store") as moved:
+            written = pipelines.write_store(
+                documents, tokenizer, out, num_workers=workers, moved=moved
+            )
+        counts = {name: getattr(written, f"num_{name}") for name in _COUNTED}
     console.show_encodings(documents.encodings)
-    click.echo(
-        f"{out}: {written.num_tokens:,} tokens, {written.num_sentences:,} sentences, "
-        f"{written.num_documents:,} documents"
-    )
+    click.echo(f"{out}: {', '.join(f'{counts[name]:,} {name}' for name in _COUNTED)}")
 
 
 @main.command()

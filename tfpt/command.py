@@ -6,6 +6,7 @@ Its errors are one sentence, its warnings one line.
 import errno
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,15 @@ _LANGUAGE = click.option(
     default="en",
     show_default=True,
     help="ISO 639 code, for splitting running text into sentences.",
+)
+
+beam = click.option(
+    "--beam",
+    multiple=True,
+    metavar="OPTIONS",
+    callback=lambda context, option, values: shlex.split(" ".join(values)),
+    help="Work on the machines of an Apache Beam runner, as '--runner=DirectRunner'. May be "
+    "repeated. Needs `pip install 'tfpt[beam]'`.",
 )
 
 # What errors of the Python API name is here an option.
