@@ -22,11 +22,22 @@ ROWS: list[tuple[set[str], str]] = [
     ({"callbacks", "training"}, "open"),
     ({"export"}, "open"),
     ({"recipes"}, "open"),
-    ({"cli", "serve_commands", "service_commands", "command", "recipe_names", "__main__"}, "open"),
+    (
+        {
+            "cli",
+            "clean_command",
+            "serve_commands",
+            "service_commands",
+            "command",
+            "recipe_names",
+            "__main__",
+        },
+        "open",
+    ),
 ]
 LEVEL = {unit: level for level, (units, _) in enumerate(ROWS) for unit in units}
 # Modules whose decorated functions are commands.
-COMMANDS = ("cli", "serve_commands", "service_commands")
+COMMANDS = ("cli", "clean_command", "serve_commands", "service_commands")
 LINKED_ROOMS = ("pipelines", "export", "serving")
 FORBIDDEN_NAMES = {"util", "utils", "common", "core", "base", "helper", "helpers", "misc"}
 MAX_LINES = 400

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import tfpt
-from tfpt import command, recipe_names, serve_commands
+from tfpt import clean_command, command, recipe_names, serve_commands
 from tfpt.command import quiet_tensorflow
 from tfpt.service_commands import data_service
 
@@ -29,6 +29,9 @@ def main() -> None:
 
     An error is one sentence; set TFPT_TRACEBACK=1 to see where it came from.
     """
+
+
+main.add_command(clean_command.clean)
 
 
 @main.command()
@@ -81,7 +84,7 @@ def vocabulary(
     most = {} if max_megabytes is None else {"max_megabytes": max_megabytes}
     if kind == "unigram" and min_frequency != 2:
         warnings.warn("--min-frequency has no effect on a unigram vocabulary.", stacklevel=2)
-    documents = _documents(sources, **reading)
+    documents = command.documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
         tokenizer = train(texts, size, seed=seed, **most)
         written = tokenizer.save(out)
@@ -118,7 +121,7 @@ def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> No
         if not value:
             raise ValueError(f"{name} is missing; a store is written with --vocabulary and --out.")
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
-    documents = _documents(sources, **reading)
+    documents = command.documents(sources, **reading)
     quiet_tensorflow()
     if beam:
         with console.waiting("Running the pipeline"):
@@ -300,15 +303,6 @@ def _verify(paths: Sequence[str]) -> None:
                 done += size
                 move(done, f"{done / 1e6:,.0f} MB")
         click.echo(f"{path} is what was written.")
-
-
-def _documents(sources: Sequence[str], **reading: str) -> Any:
-    """The documents of a command; `reading` as `read_documents` takes it."""
-    from tfpt import pipelines
-
-    if any("://" in source or source.startswith("tfds:") for source in sources):
-        quiet_tensorflow()
-    return pipelines.read_documents(list(sources), **reading)
 
 
 def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -16,6 +16,7 @@ import click
 _INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TO_GO_ON = {
+    "clean": " Repeat the command to go on with the cleaning.",
     "store": " Repeat the command to go on with the store.",
     **dict.fromkeys(
         ("pretrain", "finetune"),
@@ -75,6 +76,11 @@ beam = click.option(
 
 # What errors of the Python API name is here an option.
 _ARGUMENT = re.compile(r'\b(encoding|field|language|layout)="([^"]*)"')
+_STEPS = (
+    "unicode|min_words|max_words|repetition|keep_languages|count_languages|min_confidence|"
+    "overlap|overlap_field|overlap_words|personal_data|exact_duplicates|near_duplicates"
+)
+_STEP = re.compile(rf"`({_STEPS})`(?: of Cleaning)?()|\b({_STEPS})(=)")
 _OPTIONS = {
     "`vocabulary_size`": "--size",
     "vocabulary_size=": "--size ",
@@ -124,9 +130,15 @@ def _sentence(error: BaseException, context: click.Context) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
     text = " ".join(printable.split()) or type(error).__name__
     text = _ARGUMENT.sub(lambda found: f"--{found[1]} {found[2]}", text)
+    text = _STEP.sub(_step_option, text)
     for name, option in _OPTIONS.items():
         text = text.replace(name, option)
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _step_option(found: re.Match[str]) -> str:
+    name, equals = found[1] or found[3], found[2] or found[4]
+    return f"--{name.replace('_', '-')}{' ' if equals else ''}"
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
@@ -143,6 +155,15 @@ def reading(function: Callable[..., None]) -> Callable[..., None]:
 def sampling(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that tell how much text a training of a vocabulary looks at."""
     return _MAX_MEGABYTES(_SEED(function))
+
+
+def documents(sources: Sequence[str], **reading: str) -> Any:
+    """The documents of a command; `reading` as `read_documents` takes it."""
+    from tfpt import pipelines
+
+    if any("://" in source or source.startswith("tfds:") for source in sources):
+        quiet_tensorflow()
+    return pipelines.read_documents(list(sources), **reading)
 
 
 def quiet_tensorflow() -> None:

@@ -86,11 +86,13 @@ def add_example(
         make: Called if it is taken; gives what is shown.
         most: Examples of a reason.
     """
+    if not most:
+        return
     text = "\n".join(document).encode("utf-8", "surrogatepass")
     key = hashlib.blake2b(text, digest_size=8).hexdigest()
     there = examples.get(reason, [])
     is_among = len(there) < most or key < there[-1]["key"]
-    if most and is_among and all(one["key"] != key for one in there):
+    if is_among and all(one["key"] != key for one in there):
         examples[reason] = _lowest([*there, {"key": key, **make()}], most)
 
 

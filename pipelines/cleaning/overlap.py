@@ -72,7 +72,7 @@ def evaluation_texts(
         if number - first == num_short:
             raise ValueError(
                 f"{name} holds no evaluation text of at least {fewest} words, among "
-                f"{num_short:,} texts. Check the field, or lower overlap_words."
+                f"{num_short:,} texts. Check `overlap_field`, or lower `overlap_words`."
             )
         described.append((name, number - first, num_short))
     joined = np.concatenate([*hashes, np.zeros(0, np.uint64)])

@@ -117,15 +117,16 @@ def check_cleaning(cleaning: Cleaning) -> None:
     """Raise ValueError where nothing is to be done, or a library is missing."""
     if not cleaning.steps:
         raise ValueError(
-            "Nothing is to be cleaned: no step is on. Choose one or more of unicode, min_words, "
-            "max_words, repetition, keep_languages, count_languages, overlap, personal_data, "
-            "exact_duplicates, near_duplicates."
+            "Nothing is to be cleaned: no step is on. Choose one or more of `unicode`, "
+            "`min_words`, `max_words`, `repetition`, `keep_languages`, `count_languages`, "
+            "`overlap`, `personal_data`, `exact_duplicates`, `near_duplicates`."
         )
     for step in (*cleaning.steps, "report"):
         for module in _MODULES.get(step, ()):
             if importlib.util.find_spec(module) is None:
+                what = "The report" if step == "report" else f"The step `{step}`"
                 raise ValueError(
-                    f"The step `{step}` needs {module}, which is not installed. Run "
+                    f"{what} needs {module}, which is not installed. Run "
                     "pip install 'tfpt[cleaning]'."
                 )
 
