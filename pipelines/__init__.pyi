@@ -1,4 +1,5 @@
 from .batches import Share as Share
+from .beam_cleaning import clean_documents_by_beam as clean_documents_by_beam
 from .beam_store import write_store_by_beam as write_store_by_beam
 from .byte_pair import BytePair as BytePair
 from .causal import causal_lm as causal_lm

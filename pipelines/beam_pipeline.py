@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
+from tfpt import __version__
 from tfpt.pipelines import shared_folder
 from tfpt.pipelines.store_process import quiet
 
@@ -64,7 +65,8 @@ def run_steps(folder: str, steps: Sequence[Step], options: Sequence[str]) -> Non
                 | f"{step.name}: number" >> beam.Create(range(step.num_pieces))
                 | f"{step.name}: spread" >> beam.Reshuffle()
                 # To have what the step before gave, a step waits for all of it.
-                | step.name >> beam.FlatMap(_work, step.work, beam.pvalue.AsSingleton(errors))
+                | step.name
+                >> beam.FlatMap(_work, step.work, __version__, beam.pvalue.AsSingleton(errors))
                 | f"{step.name}: end" >> beam.combiners.Top.Smallest(_MOST_ERRORS)
             )
         _ = errors | "Tell" >> beam.Map(_tell, f"{folder}/{_ERRORS}")
@@ -74,10 +76,15 @@ def run_steps(folder: str, steps: Sequence[Step], options: Sequence[str]) -> Non
         raise ValueError(f"{told[0]}{more}")
 
 
-def _work(number: int, work: Callable[[int], Any], errors: Sequence[str]) -> Sequence[str]:
+def _work(
+    number: int, work: Callable[[int], Any], version: str, errors: Sequence[str]
+) -> Sequence[str]:
     """Do a piece of work; gives what was wrong with it, or with the step before."""
     if errors:
         return errors
+    if version != __version__:
+        said = f"A worker has tfpt {__version__}, the machine that started the pipeline {version}"
+        return [f"{said}. Install the same on both."]
     try:
         work(number)
     except ValueError as error:  # it would be no better when the runner tries again

@@ -9,6 +9,7 @@ While it is cleaned, `NAME.partial/` beside the folder holds what `part_work` sa
     joined/                 the cleaned corpus, renamed to its place when it is whole
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,11 +98,32 @@ def clean_documents(
             source holds no text that can be looked for, or no document is left.
         OSError: The disk is full, or the folder cannot be written.
     """
+    part_work.check_num_workers(num_workers)
+    with begun_cleaning(documents, path, cleaning) as begun:
+        partial, parts, evaluation = begun
+        workers = part_work.num_processes(num_workers, parts)
+        work = bound(clean_part_in, str(partial), cleaning, evaluation)
+        _clean_parts(parts, partial, work, workers, moved or part_work.unheard)
+        starts = part_starts(partial, len(parts))
+        decide_duplicates(partial, np.diff(starts).tolist(), cleaning, workers)
+        _finish_parts(partial, starts, cleaning, workers)
+        return end_cleaning(documents, path, cleaning, begun, starts)
+
+
+class Begun(NamedTuple):
+    """A cleaning that was begun."""
+
+    partial: Path  # the folder to work in
+    parts: list[Any]
+    evaluation: str  # the folder with what to look for of evaluation texts; empty: none
+
+
+@contextlib.contextmanager
+def begun_cleaning(documents: Any, path: str | Path, cleaning: Cleaning) -> Iterator[Begun]:
+    """What is done before parts are cleaned; see `clean_documents`."""
     target = Path(path)
     partial = part_work.partial_folder(target)
-    noun = "A cleaned corpus"
-    part_work.refuse_existing(target, noun=noun, last=REPORT, made="joined")
-    part_work.check_num_workers(num_workers)
+    part_work.refuse_existing(target, noun="A cleaned corpus", last=REPORT, made="joined")
     check_cleaning(cleaning)
     check_languages(cleaning.keep_languages)
     sources = {
@@ -116,19 +138,28 @@ def clean_documents(
         evaluation=[source.identity for source in sources.values()],
     )
     with part_work.begun(partial, plan):
-        evaluation = _evaluation(partial, sources, cleaning)
-        workers = part_work.num_processes(num_workers, parts)
-        work = bound(clean_part_in, str(partial), cleaning, evaluation)
-        _clean_parts(parts, partial, work, workers, moved or part_work.unheard)
-        if hasattr(documents, "encodings"):
-            documents.encodings.update(_encodings(partial, len(parts)))
-        starts = _starts(partial, len(parts))
-        decide_duplicates(partial, np.diff(starts).tolist(), cleaning, workers)
-        reports = _finish_parts(partial, starts, cleaning, workers)
-        report = _report(partial, reports, starts, cleaning, evaluation)
-        write_whole(partial / "joined" / REPORT, report_text(report))
-        write_page(report, partial / "joined" / PAGE)
-        (partial / "joined").rename(target)
+        yield Begun(partial, parts, _evaluation(partial, sources, cleaning))
+
+
+def end_cleaning(
+    documents: Any, path: str | Path, cleaning: Cleaning, begun: Begun, starts: list[int]
+) -> CleanedCorpus:
+    """What is done when all parts are finished; see `clean_documents`.
+
+    Args:
+        documents, path, cleaning: As of `clean_documents`.
+        begun: As `begun_cleaning` gives it.
+        starts: As `part_starts` gives them.
+    """
+    partial, target = begun.partial, Path(path)
+    numbers = range(len(begun.parts))
+    if hasattr(documents, "encodings"):
+        documents.encodings.update(_encodings(partial, len(numbers)))
+    reports = (json.loads(finished_path(partial, number).read_text()) for number in numbers)
+    report = _report(partial, reports, starts, cleaning, begun.evaluation)
+    write_whole(partial / "joined" / REPORT, report_text(report))
+    write_page(report, partial / "joined" / PAGE)
+    (partial / "joined").rename(target)
     return CleanedCorpus(target, read_documents(target), report)
 
 
@@ -166,24 +197,21 @@ def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
     return found
 
 
-def _starts(partial: Path, num_parts: int) -> list[int]:
+def part_starts(partial: Path, num_parts: int) -> list[int]:
     """The number of the first document of each part, and that of all."""
     folders = [part_folder(partial, number) for number in range(num_parts)]
     sizes = [part_description(folder)["report"]["after"]["documents"] for folder in folders]
     return np.cumsum([0, *sizes]).tolist()
 
 
-def _finish_parts(
-    partial: Path, starts: list[int], cleaning: Cleaning, workers: int
-) -> Iterator[counts.Report]:
-    """Write the final files of all parts; gives their reports."""
+def _finish_parts(partial: Path, starts: list[int], cleaning: Cleaning, workers: int) -> None:
+    """Write the final files of all parts that no earlier call has written."""
     for name in ("joined", "finished"):
         (partial / name).mkdir(exist_ok=True)
     numbers = range(len(starts) - 1)
-    todo = {number: None for number in numbers if not _finished(partial, number).exists()}
+    todo = {number: None for number in numbers if not finished_path(partial, number).exists()}
     work = bound(finish_part_in, str(partial), starts, cleaning)
     part_work.work_on(todo, work, part_work.unheard, min(workers, max(1, len(todo))))
-    return (json.loads(_finished(partial, number).read_text()) for number in numbers)
 
 
 def finish_part_in(
@@ -194,7 +222,7 @@ def finish_part_in(
     decisions = part_decisions(folder, starts[number], starts[number + 1], cleaning)
     file = folder / "joined" / part_name(number, len(starts) - 1)
     report = finish_part(part_folder(folder, number), file, decisions, cleaning)
-    write_whole(_finished(folder, number), json.dumps(report))
+    write_whole(finished_path(folder, number), json.dumps(report))
     return 0
 
 
@@ -203,7 +231,8 @@ def part_name(number: int, num_parts: int) -> str:
     return f"{number:0{max(5, len(str(num_parts - 1)))}d}.jsonl"
 
 
-def _finished(partial: Path, number: int) -> Path:
+def finished_path(partial: Path, number: int) -> Path:
+    """Where the report of a finished part lies."""
     return partial / "finished" / f"{number:05d}.json"
 
 

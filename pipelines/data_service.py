@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from tfpt.pipelines.batches import Batch
 
-# Batches that the trainer holds while it waits for an earlier one. Workers give theirs in turns, and
-# each is ahead by what it draws at once: when so many are there, the earlier one is lost.
+# Batches that the trainer holds while it waits for an earlier one. Workers give theirs in turns,
+# and each is ahead by what it draws at once: when so many are there, the earlier one is lost.
 _MOST_HELD = 128
 # Batches that a worker draws at once, and has ready. More would only have to be held here.
 _DRAWN_AT_ONCE, _READY = 4, 2
@@ -133,7 +133,7 @@ def start_worker(dispatcher: str, port: int = 0, *, address: str | None = None) 
 
 @contextlib.contextmanager
 def service_errors_named() -> Iterator[None]:
-    """Raise what `served` says while batches are read, as an OSError instead of TensorFlow's own."""
+    """Raise what `served` says while batches are read as an OSError, not TensorFlow's own."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -142,9 +142,7 @@ def service_errors_named() -> Iterator[None]:
         raise
 
 
-def _in_order(
-    job: Job, first_batch: int, service: str, timeout_seconds: float
-) -> Iterator[Batch]:
+def _in_order(job: Job, first_batch: int, service: str, timeout_seconds: float) -> Iterator[Batch]:
     """The batches by ascending number, each once; asks again for those that were lost."""
     held: dict[int, Batch] = {}
     number = first_batch

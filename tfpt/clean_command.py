@@ -62,9 +62,10 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str) -> tu
     help="Drop documents at least so similar to an earlier one, such as 0.8.",
 )
 @click.option("--workers", type=int, help="Processes that clean; by default one for each core.")
+@command.beam
 @command.reading
 def clean(
-    sources, out, unicode, repetition, workers, layout, field, encoding, language, **steps
+    sources, out, unicode, repetition, workers, beam, layout, field, encoding, language, **steps
 ) -> None:
     """Clean texts, and report what was dropped.
 
@@ -83,10 +84,14 @@ def clean(
     documents = command.documents(
         sources, layout=layout, field=field, encoding=encoding, language=language
     )
-    with console.writing(documents, "Cleaning") as moved:
-        cleaned = pipelines.clean_documents(
-            documents, out, cleaning, num_workers=workers, moved=moved
-        )
+    if beam:
+        with console.waiting("Running the pipeline"):
+            cleaned = pipelines.clean_documents_by_beam(documents, out, cleaning, beam)
+    else:
+        with console.writing(documents, "Cleaning") as moved:
+            cleaned = pipelines.clean_documents(
+                documents, out, cleaning, num_workers=workers, moved=moved
+            )
     console.show_encodings(documents.encodings)
     console.table("", *_steps(cleaned.report))
     left, there_were = (cleaned.report[when]["documents"] for when in ("after", "before"))

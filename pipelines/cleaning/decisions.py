@@ -7,6 +7,7 @@ mapped, not held in memory.
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial as bound
 from pathlib import Path
@@ -38,17 +39,17 @@ def decide_duplicates(
     starts = np.cumsum([0, *num_documents])
     total = int(starts[-1])
     if cleaning.exact_duplicates and not _path(partial, "exact_duplicates").exists():
-        keys = _exact_keys(partial, starts)
-        _write_decisions(partial, "exact_duplicates", total, [earlier_documents(keys, partial)])
+        keys = exact_keys(partial, starts.tolist())
+        write_decisions(partial, "exact_duplicates", total, [earlier_documents(keys, partial)])
     if cleaning.near_duplicates and not _path(partial, "near_duplicates").exists():
         pairs = partial / "pairs"
         pairs.mkdir(exist_ok=True)
         numbers = range(num_bands(cleaning.near_duplicates))
-        todo = {number: None for number in numbers if not _pairs_path(partial, number).exists()}
+        todo = {number: None for number in numbers if not pairs_path(partial, number).exists()}
         work = bound(find_pairs, str(partial), tuple(starts.tolist()), cleaning)
         part_work.work_on(todo, work, part_work.unheard, num_workers)
-        found = (_read_pairs(_pairs_path(partial, number)) for number in numbers)
-        _write_decisions(partial, "near_duplicates", total, found)
+        found = (read_pairs(pairs_path(partial, number)) for number in numbers)
+        write_decisions(partial, "near_duplicates", total, found)
         shutil.rmtree(pairs)
 
 
@@ -56,22 +57,29 @@ def _path(partial: Path, step: str) -> Path:
     return partial / f"{step}.bin"
 
 
-def _pairs_path(partial: Path, band: int) -> Path:
+def _beside(path: Path) -> Path:
+    """A name of its own, for several machines may do the same."""
+    return path.with_suffix(f".{uuid.uuid4().hex}")
+
+
+def pairs_path(partial: Path, band: int) -> Path:
+    """Where the pairs of a band lie."""
     return partial / "pairs" / f"{band:03d}.bin"
 
 
-def _exact_keys(partial: Path, starts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for number, start in enumerate(starts[:-1].tolist()):
+def exact_keys(partial: Path, starts: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The hashes of all documents, in blocks with the numbers of the documents."""
+    for number, start in enumerate(starts[:-1]):
         for block in part_hashes(part_folder(partial, number)):
             yield block, np.arange(start, start + len(block))
             start += len(block)
 
 
-def _write_decisions(
+def write_decisions(
     partial: Path, step: str, total: int, found: Iterable[Iterable[tuple[np.ndarray, np.ndarray]]]
 ) -> None:
-    """Of several earlier documents, the first is named."""
-    beside = _path(partial, step).with_suffix(".tmp")
+    """Write the decisions of a step; of several earlier documents, the first is named."""
+    beside = _beside(_path(partial, step))
     earlier = np.memmap(beside, "<i8", "w+", shape=(max(total, 1),))
     earlier[:] = -1
     for pairs in found:
@@ -98,7 +106,7 @@ def find_pairs(
         0, since no document is done yet.
     """
     folder, threshold = Path(partial), cleaning.near_duplicates
-    beside = _pairs_path(folder, band).with_suffix(".tmp")
+    beside = _beside(pairs_path(folder, band))
     with open(beside, "wb") as file:
         for pairs in earlier_documents(_band_keys(folder, starts, cleaning, band), folder):
             for start in range(0, len(pairs[0]), _PAIRS_AT_ONCE):
@@ -106,7 +114,7 @@ def find_pairs(
                 one, other = (_signatures(folder, starts, them) for them in (documents, firsts))
                 near = similarity(one, other) >= threshold
                 np.stack([documents[near], firsts[near]], 1).astype("<i8").tofile(file)
-    os.rename(beside, _pairs_path(folder, band))
+    os.rename(beside, pairs_path(folder, band))
     return 0
 
 
@@ -134,7 +142,8 @@ def _signatures(partial: Path, starts: Sequence[int], documents: np.ndarray) -> 
     return found
 
 
-def _read_pairs(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def read_pairs(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Documents and those that they repeat, in blocks, as `find_pairs` wrote them."""
     with open(path, "rb") as file:
         while len(block := np.fromfile(file, "<i8", 2 << 16).reshape(-1, 2)):
             yield block[:, 0], block[:, 1]

@@ -1,5 +1,6 @@
 """A store that a Beam pipeline writes is the one that this machine's processes write."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +153,11 @@ def test_without_beam_the_way_to_install_it_is_told(texts, tokenizer, tmp_path, 
 
 def test_a_step_begins_when_the_one_before_is_done(tmp_path):
     note = tmp_path / "note"
+    note.touch()
     steps = [
-        beam_pipeline.Step("Count", lambda number: open(note, "a").write(f"{number} "), 3),
+        beam_pipeline.Step(
+            "Count", lambda number: note.write_text(f"{note.read_text()}{number} "), 3
+        ),
         beam_pipeline.Step("Double", lambda number: note.write_text(note.read_text() * 2), 2),
     ]
     beam_pipeline.run_steps(str(tmp_path), steps, HERE)
@@ -170,7 +174,7 @@ def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "tfpt", *command, "--out", out, *options],
             cwd=tmp_path,
-            env={**__import__("os").environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
             timeout=120,
