@@ -1,14 +1,13 @@
 """A store that a Beam pipeline writes is the one that this machine's processes write."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from parts import in_parts
 from test_store_writer import FILES, contents
 
+from tfpt.cli import main
 from tfpt.pipelines import (
     beam_pipeline,
     beam_store,
@@ -116,7 +115,7 @@ def test_attempts_at_the_same_part_do_not_disturb_each_other(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00001", "00002", "source"]
 
 
-@pytest.mark.parametrize("options", [HERE, TWO_PROCESSES])
+@pytest.mark.parametrize("options", [HERE, pytest.param(TWO_PROCESSES, marks=pytest.mark.slow)])
 def test_an_error_in_a_part_names_the_file_and_leaves_nothing(texts, tokenizer, tmp_path, options):
     (texts / "1.txt").write_bytes(b"w1\nw2 \xff\n")
     (texts / "3.txt").write_bytes(b"w1\x00\n")
@@ -167,24 +166,16 @@ def test_a_step_begins_when_the_one_before_is_done(tmp_path):
 
 
 def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
-    tokenizer.save(tmp_path / "vocab.txt")
+    vocabulary = tokenizer.save(tmp_path / "vocab.txt")
 
-    def run(out, *options):
-        command = ["store", str(texts), "--encoding", "auto", "--vocabulary", "vocab.txt"]
-        return subprocess.run(
-            [sys.executable, "-m", "tfpt", *command, "--out", out, *options],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def run(name, *options):
+        command = ["store", str(texts), "--encoding", "auto", "--vocabulary", str(vocabulary)]
+        return CliRunner().invoke(main, [*command, "--out", str(tmp_path / name), *options])
 
     here, there = run("a"), run("b", f"--beam={HERE[0]} --direct_num_workers=1")
-    assert there.returncode == 0, there.stderr
-    assert there.stdout == here.stdout.replace("a:", "b:")
+    assert there.exit_code == 0, there.output
+    assert there.stdout.replace("/b:", "/a:") == here.stdout
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     there = run("c", "--beam=--runner=NoSuchRunner")
-    assert there.returncode == 1
+    assert there.exit_code == 1
     assert "NoSuchRunner" in there.stderr
