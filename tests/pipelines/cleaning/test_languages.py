@@ -36,6 +36,27 @@ def test_of_a_long_document_beginning_middle_and_end_count():
     assert document_language((english, "床前明月光\uff0c" * 3), 0.5)[0] == "en"
 
 
+def test_what_is_told_is_what_the_library_tells(monkeypatch):
+    """Our own order of adding changes nothing but the last digits, and is the one in use."""
+    from py3langid import langid
+
+    from tfpt.pipelines.cleaning import languages
+
+    theirs = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    used = []
+    ours = languages._identifier()
+    own = type(ours)._sparse_score
+    monkeypatch.setattr(
+        type(ours), "_sparse_score", lambda *given: used.append(given) or own(*given)
+    )
+    for text in ("Once upon a time", "Es war einmal", "\u5e8a\u524d\u660e\u6708\u5149", "a", "1"):
+        code, confidence = theirs.classify(text)
+        found = ours.classify(text)
+        assert found[0] == code
+        assert found[1] == pytest.approx(confidence, abs=1e-4)
+    assert len(used) == 3  # a letter and a digit tell nothing
+
+
 def test_a_language_that_is_not_known_is_named():
     assert {"en", "zh", "ar"} <= set(known_languages())
     check_languages(("en", "zh"))
