@@ -98,6 +98,14 @@ def check_stores(stores: Sequence[Store], weights: Sequence[float] | None) -> No
             )
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One program of XLA: a pass over the rows in place of one for each operation.
+
+    Shapes must be static: each new one is compiled anew.
+    """
+    return tf.function(function, autograph=False, jit_compile=True)
+
+
 class Shape:
     """The rows of one length: batches of them, by their number among those of this length."""
 
@@ -130,6 +138,7 @@ class Shape:
         self._entries = masking.entries(
             tokenizer.vocabulary_size, tokenizer.special_ids, tokenizer.mask_id
         )
+        self._finished, self._masked = map(compiled, (self._finish, self._mask))
         self._text_bits = self._num_texts * pairing.NUM_BITS
         self._num_bits = self._text_bits + masking.num_bits(
             drawing.masking, sequence_length, self._max_masks
@@ -143,18 +152,43 @@ class Shape:
             rate: float32 scalar, the share of tokens to predict.
         """
         row = rows_of(batch, self.batch_size, share)
-        num_rows = row.shape[0]
         order = _order(self._number, 0)
         stream, index = mixing.stream_rows(row, self._counts, seed=self._seed, stream=order)
         seed = [self._seed, _ROWS + (self._number << 8)]
-        bits = draws.row_bits(seed, row[0], num_rows, self._num_bits)
+        bits = draws.row_bits(seed, row[0], row.shape[0], self._num_bits)
         if len(self._sources) == 1:
-            inputs, follows, used, bits = self._texts(0, index, bits)
-        else:
-            inputs, follows, used, bits = self._stitched(stream, index, bits)
+            texts, used, bits = self._texts(0, index, bits)
+            token_ids = self._sources[0].arrays.token_ids
+            return self._finished(token_ids, texts, used, bits, rate)
+        inputs, follows, used, bits = self._stitched(stream, index, bits)
+        num_rows = row.shape[0]
         inputs = {name: self._ensured(name, value, num_rows) for name, value in inputs.items()}
-        bits = tf.ensure_shape(bits, [num_rows, self._num_bits])
+        shape = [num_rows, self._num_texts]
+        return self._masked(
+            inputs,
+            tf.ensure_shape(follows, shape),
+            tf.ensure_shape(used, shape),
+            tf.ensure_shape(bits, [num_rows, self._num_bits]),
+            rate,
+        )
 
+    def _assembled(self, token_ids, texts: pairing.Texts, used):
+        """Rows without masks: features, and which texts follow."""
+        inputs = rows.assemble(
+            token_ids,
+            texts,
+            used,
+            sequence_length=self._length,
+            tokenizer=self._settings.tokenizer,
+            pairs=self._pairs,
+        )
+        return inputs, tf.reshape(texts.follows, tf.shape(used))
+
+    def _finish(self, token_ids, texts: pairing.Texts, used, bits, rate) -> Batch:
+        return self._mask(*self._assembled(token_ids, texts, used), used, bits, rate)
+
+    def _mask(self, inputs, follows, used, bits, rate) -> Batch:
+        """Batches from rows of which the number is known."""
         masked = masking.mask_tokens(
             inputs[features.TOKEN_IDS],
             bits[:, self._text_bits :],
@@ -164,19 +198,19 @@ class Shape:
             rate=rate,
             starts=self._word_starts(inputs[features.TOKEN_IDS]),
         )
-        inputs[features.TOKEN_IDS] = masked.token_ids
-        inputs[features.MASK_POSITIONS] = masked.positions
+        inputs = {
+            **inputs,
+            features.TOKEN_IDS: masked.token_ids,
+            features.MASK_POSITIONS: masked.positions,
+        }
         labels, weights = {features.MASKED_LM: masked.ids}, {features.MASKED_LM: masked.weights}
         if self._pairs:
-            shape = [num_rows, self._num_texts]
-            used = tf.ensure_shape(used, shape)
-            follows = tf.ensure_shape(follows, shape) & used
-            labels[self._drawing.pairing] = tf.cast(follows, tf.int32)
+            labels[self._drawing.pairing] = tf.cast(follows & used, tf.int32)
             weights[self._drawing.pairing] = tf.cast(used, tf.float32)
         return inputs, labels, weights
 
     def _texts(self, store: int, index, bits):
-        """Rows of one store, not masked yet: features, what follows, what is used, and the bits."""
+        """The texts of rows of one store, which of them are used, and the rows' bits."""
         source, drawing = self._sources[store], self._drawing
         if drawing.duplicates:
             # The same numbers whenever a version of an example comes round.
@@ -195,25 +229,19 @@ class Shape:
             num_tokens=tf.reshape(room, [-1]),
             pairing=drawing.pairing,
         )
-        inputs = rows.assemble(
-            source.arrays.token_ids,
-            texts,
-            used,
-            sequence_length=self._length,
-            tokenizer=self._settings.tokenizer,
-            pairs=self._pairs,
-        )
-        return inputs, tf.reshape(texts.follows, tf.shape(used)), used, bits
+        return texts, used, bits
 
     def _stitched(self, stream, index, bits):
-        """The same from several stores, each row from its own."""
-        return mixing.stitched(
-            stream,
-            len(self._sources),
-            lambda store, place: self._texts(
+        """Rows from several stores, each from its own: features, what follows, used, and bits."""
+
+        def drawn(store, place):
+            texts, used, drawn_bits = self._texts(
                 store, tf.gather(index, place), tf.gather(bits, place)
-            ),
-        )
+            )
+            token_ids = self._sources[store].arrays.token_ids
+            return *self._assembled(token_ids, texts, used), used, drawn_bits
+
+        return mixing.stitched(stream, len(self._sources), drawn)
 
     def _ensured(self, name: str, value, num_rows: int):
         sizes = {"B": num_rows, "T": self._length, "S": self._num_texts}
