@@ -62,7 +62,9 @@ def batch_stream(
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     options.deterministic = True
-    return dataset.with_options(options)
+    stream = dataset.with_options(options)
+    stream.draw = draw  # what `data_service.served` lets other machines do
+    return stream
 
 
 def check_sizes(sequence_length: int, batch_size: int, share: Share) -> None:

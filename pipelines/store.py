@@ -86,7 +86,9 @@ def tensor_over(array: np.ndarray) -> tf.Tensor:
     if sys.byteorder != "little":
         raise RuntimeError("Token stores are little-endian; this machine is not.")
     # The file starts at a page, so the pointer is aligned: dlpack aborts the process otherwise.
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    tensor.mapped = array  # so that `data_service` can have another machine map the file
+    return tensor
 
 
 def open_store(path: str | Path, tokenizer: TextTokenizer | None = None) -> Store:

@@ -92,8 +92,8 @@ def write_store(
     with part_work.begun(partial, plan, tokenizer.save):
         _write_parts(parts, partial, tokenizer, num_workers, moved or part_work.unheard)
         if hasattr(documents, "encodings"):
-            documents.encodings.update(_encodings(partial, len(parts)))
-        _join(partial, len(parts), tokenizer).rename(target)
+            documents.encodings.update(part_encodings(partial, len(parts)))
+        join_parts(partial, len(parts), tokenizer).rename(target)
     return open_store(target, tokenizer)
 
 
@@ -129,7 +129,7 @@ def _write_parts(
     )
 
 
-def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
+def part_encodings(partial: Path, num_parts: int) -> dict[str, str]:
     """What the files of all parts turned out to be written in."""
     found: dict[str, str] = {}
     for number in range(num_parts):
@@ -137,7 +137,7 @@ def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
     return found
 
 
-def _join(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
+def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
     """The parts as one file for each array, with all that a store has, in a folder to rename."""
     joined = partial / "joined"
     shutil.rmtree(joined, ignore_errors=True)
