@@ -3,6 +3,7 @@
     store.json              counts, vocabulary hash, sha256 of each 64 MiB, tfpt version
     token_ids.bin           uint16 (N,), or uint32 for vocabularies past 65,536
     sentence_offsets.bin    int64 (S + 1,): sentence s is token_ids[offsets[s]:offsets[s + 1]]
+    word_starts.bin         uint8 (N,), where the texts were segmented: 1 where a word begins
     document_offsets.bin    int64 (D + 1,): document d has sentences offsets[d] to offsets[d + 1]
 
 All little-endian, no headers, one file per array: a tensor can then lie over a file, uncopied.
