@@ -29,6 +29,8 @@ _SENTENCES_AT_ONCE = 1 << 22
 _MOST_THREADS = 8
 # Fewer are found in less than a tenth of a second.
 _WORTH_KEEPING = 1 << 18
+# Room for tokens beside [CLS], [SEP] and [SEP].
+_USUAL = (128 - 3, 512 - 3)
 
 
 def find_examples(store: Store, num_tokens: int, min_tokens: int = MIN_TOKENS) -> np.ndarray:
@@ -57,6 +59,17 @@ def find_examples(store: Store, num_tokens: int, min_tokens: int = MIN_TOKENS) -
     except OSError:  # a folder that cannot be written to, or a full disk
         return starts
     return np.memmap(path, dtype, mode="c")
+
+
+def keep_usual_examples(store: Store) -> None:
+    """Find the examples of pairs in rows of 128 and of 512 tokens while a store is written.
+
+    A training on a large store then begins at once; with another length it finds them when it
+    begins for the first time.
+    """
+    for num_tokens in _USUAL:
+        if store.num_tokens // num_tokens >= _WORTH_KEEPING:
+            find_examples(store, num_tokens)
 
 
 def example_starts(

@@ -21,6 +21,7 @@ import numpy as np
 
 from tfpt import __version__
 from tfpt.pipelines import part_work
+from tfpt.pipelines.examples import keep_usual_examples
 from tfpt.pipelines.part_work import Moved, part_folder, write_whole
 from tfpt.pipelines.store import (
     DOCUMENT_OFFSETS,
@@ -96,7 +97,9 @@ def write_store(
         if hasattr(documents, "encodings"):
             documents.encodings.update(part_encodings(partial, len(parts)))
         join_parts(partial, len(parts), tokenizer).rename(target)
-    return open_store(target, tokenizer)
+    store = open_store(target, tokenizer)
+    keep_usual_examples(store)
+    return store
 
 
 def _write_parts(

@@ -9,7 +9,7 @@ from drawn import assert_equal, take
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfpt.pipelines import examples, open_store, verify_store
+from tfpt.pipelines import examples, open_store, verify_store, write_store
 
 BUDGET = 61
 
@@ -123,3 +123,14 @@ def test_damaged_examples_are_found_by_verification(copy):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"61-2\.bin is damaged in block 0.*Remove it"):
         verify_store(copy)
+
+
+def test_a_large_store_is_written_with_those_of_the_usual_lengths(
+    corpus, tokenizer, tmp_path, monkeypatch
+):
+    written = write_store(corpus, tokenizer, tmp_path / "small")
+    assert not (written.path / "examples").exists()
+    monkeypatch.setattr(examples, "_WORTH_KEEPING", 1)
+    written = write_store(corpus, tokenizer, tmp_path / "large")
+    names = sorted(path.name for path in (written.path / "examples").glob("*.bin"))
+    assert names == ["125-2.bin", "509-2.bin"]
