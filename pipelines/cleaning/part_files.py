@@ -185,8 +185,7 @@ def finish_part(
         The part's report, with duplicates.
     """
     report = part_description(folder)["report"]
-    for name in decisions:
-        report["steps"][name]["after"] = dict(report["after"])
+    counts.begin_duplicates(report, list(decisions))
     if not any((earlier >= 0).any() for earlier in decisions.values()):
         shutil.copyfile(folder / DOCUMENTS, target)
         return report
@@ -198,34 +197,14 @@ def finish_part(
                 out.write(line)
                 continue
             document = tuple(json.loads(line)["text"])
-            _drop(report, names[dropped_by:], document, int(earlier[dropped_by]), cleaning)
+            counts.take_out_duplicate(
+                report,
+                names[dropped_by:],
+                document,
+                earlier=int(earlier[dropped_by]),
+                num_examples=cleaning.num_examples,
+            )
     return report
-
-
-def _drop(
-    report: counts.Report,
-    steps: Sequence[str],
-    document: tuple[str, ...],
-    earlier: int,
-    cleaning: Cleaning,
-) -> None:
-    """Take a duplicate out of what the report counts, from its step on."""
-    step = report["steps"][steps[0]]
-    for totals in (report["after"], *(report["steps"][name]["after"] for name in steps)):
-        num_characters = counts.count_document(totals, document, -1)
-    counts.count_length(report["lengths_after"], num_characters, -1)
-    counts.add(step["dropped"], "repeats an earlier document")
-    counts.add_example(
-        step["examples"],
-        "repeats an earlier document",
-        document,
-        lambda: {
-            "text": counts.shortened(" ".join(document)),
-            "detail": "",
-            "document": earlier,
-        },
-        cleaning.num_examples,
-    )
 
 
 def document_at(folder: Path, place: int) -> tuple[str, ...]:
