@@ -66,6 +66,8 @@ class Cleaning:
 
     def __post_init__(self) -> None:
         check_choice(self, "unicode", ("", "nfc", "nfkc"))
+        for name in ("keep_languages", "overlap", "phone_regions"):
+            check(self, name, isinstance(getattr(self, name), tuple), "a tuple of strings")
         for name in ("min_words", "max_words", "num_examples"):
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
         holds = not self.max_words or self.min_words <= self.max_words

@@ -145,6 +145,23 @@ def test_duplicates_are_those_that_a_comparison_of_all_with_all_finds(corpus, tm
     assert list(written.documents) == expected
 
 
+def test_files_are_read_by_several_processes_and_what_was_detected_is_told(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        lines = "\n\n".join(f"w{number} w{place}\nw{place}" for place in range(50))
+        (folder / f"{number}.txt").write_text(lines, encoding="utf-16" if number == 1 else "utf-8")
+    documents = read_documents(folder, encoding="auto")
+    cleaning = Cleaning(min_words=1)
+    written = [
+        clean_documents(documents, tmp_path / f"c{workers}", cleaning, num_workers=workers)
+        for workers in (1, 2)
+    ]
+    assert contents(written[0].path) == contents(written[1].path)
+    assert list(written[0].documents) == list(documents)
+    assert set(documents.encodings.values()) == {"utf-8", "utf-16-le"}
+
+
 def test_steps_that_are_off_leave_every_document(corpus, tmp_path):
     written = clean_documents(corpus, tmp_path / "c", Cleaning(count_languages=True))
     assert list(written.documents) == corpus
