@@ -36,6 +36,7 @@ from tfpt.pipelines.cleaning.part_files import (
     finish_part,
     part_description,
 )
+from tfpt.pipelines.cleaning.personal_data import check_regions
 from tfpt.pipelines.cleaning.report import corpus_report, report_text
 from tfpt.pipelines.cleaning.settings import (
     Cleaning,
@@ -104,6 +105,8 @@ def clean_documents(
     part_work.check_num_workers(num_workers)
     check_cleaning(cleaning)
     check_languages(cleaning.keep_languages)
+    if cleaning.personal_data:
+        check_regions(cleaning.phone_regions)
     sources = {
         source: read_documents(source, field=cleaning.overlap_field, encoding="auto")
         for source in cleaning.overlap

@@ -47,6 +47,17 @@ def mask_document(
     return tuple(masked), {NAMES[mask]: count for mask, count in sorted(counts.items())}
 
 
+def check_regions(regions: tuple[str, ...]) -> None:
+    """Raise ValueError for a region of which nobody knows how its phone numbers are written."""
+    import phonenumbers
+
+    if unknown := sorted(set(regions) - phonenumbers.SUPPORTED_REGIONS):
+        raise ValueError(
+            f"`phone_regions` has {', '.join(unknown)}, which is no region with phone numbers. "
+            "Name countries by their ISO 3166 codes, such as US,GB."
+        )
+
+
 def _mask(text: str, regions: tuple[str, ...]) -> tuple[str, list[str]]:
     found = sorted(_chosen(list(_find(text, regions))))
     pieces, kinds, place = [], [], 0
