@@ -85,7 +85,7 @@ beam = click.option(
 _ARGUMENT = re.compile(r'\b(encoding|field|language|layout)="([^"]*)"')
 _STEPS = (
     "unicode|min_words|max_words|repetition|keep_languages|count_languages|min_confidence|"
-    "overlap|overlap_field|overlap_words|personal_data|exact_duplicates|near_duplicates"
+    "overlap|overlap_field|overlap_words|personal_data|phone_regions|exact_duplicates|near_duplicates"
 )
 _STEP = re.compile(rf"`({_STEPS})`(?: of Cleaning)?()|\b({_STEPS})(=)")
 _OPTIONS = {
