@@ -8,7 +8,6 @@ part.json               counts, and sha256 of each 64 MiB
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpt.pipelines.part_work import write_whole
 from tfpt.pipelines.store import ARRAYS, checksums
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -128,13 +128,3 @@ def _sentence_batches(
 
 def token_dtype(tokenizer: TextTokenizer) -> np.dtype:
     return np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A file that is there is whole, also after the machine lost its power."""
-    beside = path.with_name(f"{path.name}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)

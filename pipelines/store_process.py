@@ -1,16 +1,13 @@
 """A process that tokenizes parts of a store. Its start must not import TensorFlow unasked."""
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfpt.pipelines import part_work
 from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 # The tokenizer of a process that tokenizes: made once, not for each part.
@@ -19,8 +16,7 @@ _of_process: list[TextTokenizer] = []
 
 def start_process(partial: str) -> None:
     """Import TensorFlow quietly, with one thread: there are as many processes as cores."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    part_work.start_process()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _quiet():
         import tensorflow as tf
@@ -49,16 +45,9 @@ def _quiet() -> Iterator[None]:
             os.close(error)
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell; nobody would take what is written."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def write_part_in_process(part: Any, folder: str) -> Any:
-    """`write_part` with the tokenizer of this process."""
+def write_part_in_process(partial: str, part: Any, number: int) -> int:
+    """`write_part` with the tokenizer of this process; gives the number of documents."""
     from tfpt.pipelines.store_parts import write_part
 
-    return write_part(part, _of_process[0], Path(folder))
+    folder = part_work.part_folder(Path(partial), number)
+    return write_part(part, _of_process[0], folder).num_documents

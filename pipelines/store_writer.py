@@ -1,33 +1,27 @@
 """Writing a token store: in parts, by all cores, to be gone on with when it was stopped.
 
-While it is written, `NAME.partial/` beside the store holds
+While it is written, `NAME.partial/` beside the store holds what `part_work` says, and
 
-    plan.json, vocab.txt    what is written: a repeated call must be for the same
+    vocab.txt               the vocabulary
     parts/NNNNN/            the arrays of each part, with local offsets, and part.json
     joined/                 the store, renamed to its place when it is whole
-
-A part gets its name when it is whole, and is then kept: a process that is killed loses the parts it
-was working on.
 """
 
-import contextlib
 import errno
-import fcntl
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial as bound
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfpt import __version__
+from tfpt.pipelines import part_work
+from tfpt.pipelines.part_work import Moved, part_folder, write_whole
 from tfpt.pipelines.store import (
     ARRAYS,
     DOCUMENT_OFFSETS,
@@ -43,25 +37,16 @@ from tfpt.pipelines.store_parts import (
     part_description,
     token_dtype,
     write_part,
-    write_whole,
     written_counts,
 )
 from tfpt.pipelines.store_process import start_process, write_part_in_process
 from tfpt.pipelines.tokenizer import TextTokenizer
 
-# Text of a part, in bytes: small enough to show progress and to lose little, large enough that
-# starting on it costs nothing.
-_PART = 16 << 20
-# Below this much text for each process, starting one takes longer than its share.
-_WORTH_A_PROCESS = 32 << 20
 # Elements of an array of offsets that are shifted at once.
 _OFFSETS_AT_ONCE = 1 << 20
 
 # What a file system answers that cannot copy within the kernel.
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP)
-_LOCK = "lock"
-
-Moved = Callable[[int, int], None]
 
 
 def write_store(
@@ -99,161 +84,57 @@ def write_store(
         OSError: The disk is full, or the folder cannot be written.
     """
     target = Path(path)
-    partial = target.with_name(f"{target.name}.partial")
-    if target.exists():
-        if (target / "store.json").exists() and not (partial / "joined").exists():
-            shutil.rmtree(partial, ignore_errors=True)  # of a process killed after its last step
-        raise FileExistsError(
-            f"{target} exists already. A store is never overwritten: remove it, or name another "
-            "folder."
-        )
-    parts = documents.parts(_PART) if hasattr(documents, "parts") else [documents]
-    plan = _plan(parts, tokenizer)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _begun(partial, plan, tokenizer):
-        todo = _parts_to_write(parts, partial, moved or _unheard)
-        workers = _num_processes(num_workers, todo.values())
-        write = _write_here if workers == 1 else _write_in_processes
-        write(todo, partial, tokenizer, workers, moved or _unheard)
+    partial = part_work.partial_folder(target)
+    part_work.refuse_existing(target, noun="A store", last="store.json", made="joined")
+    part_work.check_num_workers(num_workers)
+    parts = part_work.parts_of(documents)
+    plan = part_work.plan_for(parts, format=FORMAT, vocabulary_sha256=tokenizer.sha256)
+    with part_work.begun(partial, plan, tokenizer.save):
+        _write_parts(parts, partial, tokenizer, num_workers, moved or part_work.unheard)
         if hasattr(documents, "encodings"):
             documents.encodings.update(_encodings(partial, len(parts)))
         _join(partial, len(parts), tokenizer).rename(target)
     return open_store(target, tokenizer)
 
 
-def _plan(parts: Sequence[Any], tokenizer: TextTokenizer) -> dict[str, Any] | None:
-    """What a repeated call must have in common with the first; None where that cannot be told."""
-    identities = [getattr(part, "identity", None) for part in parts]
-    if None in identities:
-        return None
-    return {
-        "format": FORMAT,
-        "tfpt": __version__,
-        "vocabulary_sha256": tokenizer.sha256,
-        "parts": identities,
-    }
+def _write_parts(
+    parts: Sequence[Any],
+    partial: Path,
+    tokenizer: TextTokenizer,
+    num_workers: int | None,
+    moved: Moved,
+) -> None:
+    """Write the arrays of all parts that no earlier call has written."""
+    todo = {}
+    for number, part in enumerate(parts):
+        counts = written_counts(part_folder(partial, number))
+        if counts is None:
+            todo[number] = part
+        else:
+            moved(part.num_bytes or 0, counts.num_documents)
+    workers = part_work.num_processes(num_workers, todo.values())
+    if workers == 1:
+
+        def write(part: Any, number: int) -> int:
+            return write_part(part, tokenizer, part_folder(partial, number)).num_documents
+
+        part_work.work_here(todo, write, moved)
+        return
+    part_work.work_in_processes(
+        todo,
+        bound(write_part_in_process, str(partial)),
+        moved,
+        num_workers=workers,
+        start=bound(start_process, str(partial)),
+    )
 
 
 def _encodings(partial: Path, num_parts: int) -> dict[str, str]:
     """What the files of all parts turned out to be written in."""
     found: dict[str, str] = {}
     for number in range(num_parts):
-        found |= part_description(_part_folder(partial, number))["encodings"]
+        found |= part_description(part_folder(partial, number))["encodings"]
     return found
-
-
-@contextlib.contextmanager
-def _begun(partial: Path, plan: dict[str, Any] | None, tokenizer: TextTokenizer) -> Iterator[None]:
-    """The folder to work in, new or gone on with; removed at the end, but not when interrupted."""
-    partial.mkdir(exist_ok=True)
-    with _locked(partial):
-        if plan is None or not (partial / "plan.json").exists():
-            _clear(partial)
-        try:
-            if plan is not None and (partial / "plan.json").exists():
-                _check_plan(partial, plan)
-            else:
-                tokenizer.save(partial)
-                (partial / "parts").mkdir()
-                write_whole(partial / "plan.json", json.dumps(plan))
-            yield
-        except BaseException as error:
-            # What was interrupted, or is of another call, stays.
-            if plan is None or not isinstance(error, KeyboardInterrupt | FileExistsError):
-                shutil.rmtree(partial, ignore_errors=True)
-            raise
-        shutil.rmtree(partial)
-
-
-def _clear(partial: Path) -> None:
-    """Remove what a call left that was stopped before its plan was written."""
-    for path in partial.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink()
-
-
-@contextlib.contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    """Two processes that write one store would destroy each other's work."""
-    with open(partial / _LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FileExistsError(
-                f"{partial} is being written by another process. Wait for it, or name another "
-                "folder."
-            ) from error
-        yield
-
-
-def _check_plan(partial: Path, plan: dict[str, Any]) -> None:
-    begun = json.loads((partial / "plan.json").read_text(encoding="utf-8"))
-    changed = [name for name, value in plan.items() if json.loads(json.dumps(value)) != begun[name]]
-    if changed:
-        what = "other sources" if changed == ["parts"] else f"another {', '.join(changed)}"
-        raise FileExistsError(
-            f"{partial} was begun with {what}, or they have changed since. Remove it to begin "
-            "anew, or name another folder."
-        )
-
-
-def _num_processes(wanted: int | None, parts: Collection[Any]) -> int:
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"`num_workers` must be at least 1; received {wanted}.")
-    num_bytes = sum(getattr(part, "num_bytes", None) or 0 for part in parts)
-    most = wanted or min(os.cpu_count() or 1, num_bytes // _WORTH_A_PROCESS)
-    return max(1, min(most, len(parts)))
-
-
-def _part_folder(partial: Path, number: int) -> Path:
-    return partial / "parts" / f"{number:05d}"
-
-
-def _parts_to_write(parts: Sequence[Any], partial: Path, moved: Moved) -> dict[int, Any]:
-    """The parts, by number, that no earlier call has written."""
-    todo = {}
-    for number, part in enumerate(parts):
-        counts = written_counts(_part_folder(partial, number))
-        if counts is None:
-            todo[number] = part
-        else:
-            moved(part.num_bytes or 0, counts.num_documents)
-    return todo
-
-
-def _unheard(num_bytes: int, num_documents: int) -> None:
-    """Nobody wants to know."""
-
-
-def _write_here(todo, partial: Path, tokenizer: TextTokenizer, workers: int, moved: Moved) -> None:
-    for number, part in todo.items():
-        counts = write_part(part, tokenizer, _part_folder(partial, number))
-        moved(getattr(part, "num_bytes", None) or 0, counts.num_documents)
-
-
-def _write_in_processes(
-    todo, partial: Path, tokenizer: TextTokenizer, workers: int, moved: Moved
-) -> None:
-    # A fork would copy TensorFlow's threads in the middle of what they do.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, start_process, (str(partial),)) as pool:
-        futures = {
-            pool.submit(write_part_in_process, part, str(_part_folder(partial, number))): part
-            for number, part in todo.items()
-        }
-        try:
-            for future in as_completed(futures):
-                moved(futures[future].num_bytes or 0, future.result().num_documents)
-        except BrokenProcessPool as error:
-            raise OSError(
-                "A process that tokenized was ended from outside, maybe for want of memory. Repeat "
-                "with fewer of them (num_workers)."
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _join(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
@@ -261,7 +142,7 @@ def _join(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
     joined = partial / "joined"
     shutil.rmtree(joined, ignore_errors=True)
     joined.mkdir()
-    folders = [_part_folder(partial, number) for number in range(num_parts)]
+    folders = [part_folder(partial, number) for number in range(num_parts)]
     counts = [Counts(**part_description(folder)["counts"]) for folder in folders]
     total = Counts(*np.sum([list(asdict(one).values()) for one in counts], axis=0).tolist())
     if not total.num_tokens:
