@@ -14,9 +14,9 @@ from tfpt.pipelines.batches import Share
 from tfpt.pipelines.settings import CausalDrawing, Drawing, SpanDrawing
 from tfpt.pipelines.span_corruption import row_sizes
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.store import Store, open_store
+from tfpt.pipelines.store import Store, open_store, store_tokenizer
 from tfpt.pipelines.tfrecords import Records, open_records, read_records
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 
 def masked_lm(
@@ -64,7 +64,7 @@ def masked_lm(
     drawing, share = drawing or Drawing(), share or Share()
     stores = [store] if isinstance(store, Store) else list(store)
     _check(stores, drawing, sequence_length, batch_size, share)
-    tokenizer = load_tokenizer(stores[0].path)
+    tokenizer = store_tokenizer(stores[0])
     require_roles(tokenizer, "pad", "cls", "sep", "mask")
     draw = batches.draw_function(
         stores,
@@ -129,7 +129,7 @@ def epoch_rows(
             return windows.num_rows(stores, row_sizes(sequence_length, drawing).num_tokens)
         return windows.num_rows(stores, sequence_length)
     _check(stores, drawing, sequence_length, 1, Share())
-    settings = batches.Settings(load_tokenizer(stores[0].path), drawing, seed=0)
+    settings = batches.Settings(store_tokenizer(stores[0]), drawing, seed=0)
     return batches.num_rows(stores, settings, sequence_length)
 
 
@@ -165,7 +165,7 @@ def pretraining_batches(
     """
     folders = [stores] if isinstance(stores, str | Path) else list(stores)
     opened = [open_store(folder) for folder in folders]
-    tokenizer = load_tokenizer(opened[0].path)
+    tokenizer = store_tokenizer(opened[0])
     stream = functools.partial(masked_lm, sequence_length=sequence_length, batch_size=batch_size)
     train = functools.partial(stream, opened, seed=seed, drawing=drawing)
     train(first_batch=0)  # what is wrong shows now, not after the model was built

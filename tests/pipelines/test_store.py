@@ -7,7 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from tfpt.pipelines import Tokenizer, open_store, store_parts, write_store
+from tfpt.pipelines import (
+    Tokenizer,
+    causal_lm,
+    masked_lm,
+    open_store,
+    pretraining_batches,
+    span_corruption,
+    store_parts,
+    write_store,
+)
 from tfpt.pipelines.store import tensor_over, verify_store
 
 
@@ -139,9 +148,37 @@ def test_a_newer_format_and_broken_json_are_refused(tmp_path, tokenizer):
     path.write_text(json.dumps({**description, "format": 99}))
     with pytest.raises(ValueError, match="Upgrade tfpt"):
         open_store(store.path)
-    path.write_text("{")
+    broken = ("{", "[]", "1", json.dumps({**description, "format": "2"}))
+    lacking = [json.dumps({**description, "files": {}})]
+    for name in description:
+        if name != "tfpt":  # which is told, not read
+            lacking.append(
+                json.dumps({one: description[one] for one in description if one != name})
+            )
+    for text in (*broken, *lacking):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="damaged"):
+            open_store(store.path)
+    path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="damaged"):
         open_store(store.path)
+
+
+def test_another_vocabulary_inside_a_store_is_noticed(tmp_path, tokenizer):
+    store = write_store([("w1 w2",), ("w2",)], tokenizer, tmp_path / "s")
+    path = store.path / "vocab.txt"
+    path.write_text(path.read_text().replace("w17\n", "w71x\n"))
+    for refuse in (
+        verify_store,
+        lambda store: masked_lm(store, sequence_length=16, batch_size=2),
+        lambda store: causal_lm(store, sequence_length=16, batch_size=2),
+        lambda store: span_corruption(store, sequence_length=16, batch_size=2),
+        lambda store: pretraining_batches(
+            store.path, None, sequence_length=16, batch_size=2, validation_steps=1
+        ),
+    ):
+        with pytest.raises(ValueError, match="is not the one that the store was written with"):
+            refuse(store)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, tokenizer):
