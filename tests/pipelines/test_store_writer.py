@@ -123,11 +123,16 @@ def test_an_error_in_a_part_leaves_nothing(corpus, tokenizer, tmp_path, num_work
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_dies_is_a_clear_error(corpus, tokenizer, tmp_path):
-    documents = in_parts(corpus, 5, part3={"fails": "death"})
+def test_a_process_that_dies_is_a_clear_error_and_loses_no_part(corpus, store, tokenizer, tmp_path):
+    documents = in_parts(corpus, 5, part3={"fails": "death", "seconds": 2.0})
     with pytest.raises(OSError, match="ended from outside"):
         write_store(documents, tokenizer, tmp_path / "s", num_workers=2)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["s.partial"]
+    whole = [path.name for path in (tmp_path / "s.partial" / "parts").glob("?????")]
+    assert {"00000", "00001"} <= set(whole)
+    again = write_store(in_parts(corpus, 5), tokenizer, tmp_path / "s", num_workers=1)
+    assert contents(again.path) == contents(store.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_a_store_is_written_by_one_process_at_a_time(corpus, tokenizer, tmp_path, monkeypatch):
