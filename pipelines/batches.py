@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpt import features
-from tfpt.pipelines import draws, masking, mixing, pairing, rows
+from tfpt.pipelines import draws, finishing, masking, mixing, pairing, rows
+from tfpt.pipelines.examples import example_lengths, find_examples
+from tfpt.pipelines.finishing import Batch
 from tfpt.pipelines.settings import Drawing
 from tfpt.pipelines.store import Store
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -25,8 +26,6 @@ _ROWS, _DUPLICATES = 1, 3
 # Orders of one seed: of the lengths of rows; the others by the number of the length and the store.
 _LENGTHS = 0
 _MOST_STORES = 1 << 10
-
-Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,15 @@ def batch_stream(
     dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
     # There is no `if` on a tensor to convert, and to look for one takes seconds.
     draw = tf.autograph.experimental.do_not_convert(draw)
-    # There is no `if` on a tensor to convert, and to look for one takes seconds.
-    draw = tf.autograph.experimental.do_not_convert(draw)
     dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
     # Else `tf.data` copies mapped tokens into memory, to optimize and autotune.
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     options.deterministic = True
-    return dataset.with_options(options)
+    stream = dataset.with_options(options)
+    stream.draw = draw  # what `data_service.served` lets other machines do
+    return stream
 
 
 def check_sizes(sequence_length: int, batch_size: int, share: Share) -> None:
@@ -118,21 +117,15 @@ class Shape:
             counts: int64 (K,): rows of each of them in a cycle; see `mixing`.
             number: Of this length among all; its draws are unrelated to those of the others.
         """
-        tokenizer, drawing = settings.tokenizer, settings.drawing
         self.batch_size = batch_size
         self.num_rows = int(counts.sum())  # of a cycle
         self._sources, self._counts, self._number = sources, counts, number
-        self._length = sequence_length
-        self._settings, self._drawing, self._seed = settings, drawing, settings.seed
-        self._num_texts = sources[0].examples.num_texts
-        self._pairs = drawing.pairing != "single"
-        self._max_masks = drawing.masking.num_slots(sequence_length - drawing.num_specials)
-        self._entries = masking.entries(
-            tokenizer.vocabulary_size, tokenizer.special_ids, tokenizer.mask_id
-        )
-        self._text_bits = self._num_texts * pairing.NUM_BITS
-        self._num_bits = self._text_bits + masking.num_bits(
-            drawing.masking, sequence_length, self._max_masks
+        self._drawing, self._seed = settings.drawing, settings.seed
+        self._kind = finishing.row_kind(
+            settings.tokenizer,
+            settings.drawing,
+            sequence_length=sequence_length,
+            num_texts=sources[0].examples.num_texts,
         )
 
     def draw(self, batch, rate, share: Share) -> Batch:
@@ -143,40 +136,21 @@ class Shape:
             rate: float32 scalar, the share of tokens to predict.
         """
         row = rows_of(batch, self.batch_size, share)
-        num_rows = row.shape[0]
         order = _order(self._number, 0)
         stream, index = mixing.stream_rows(row, self._counts, seed=self._seed, stream=order)
         seed = [self._seed, _ROWS + (self._number << 8)]
-        bits = draws.row_bits(seed, row[0], num_rows, self._num_bits)
+        bits = draws.row_bits(seed, row[0], row.shape[0], self._kind.num_bits)
         if len(self._sources) == 1:
-            inputs, follows, used, bits = self._texts(0, index, bits)
-        else:
-            inputs, follows, used, bits = self._stitched(stream, index, bits)
-        inputs = {name: self._ensured(name, value, num_rows) for name, value in inputs.items()}
-        bits = tf.ensure_shape(bits, [num_rows, self._num_bits])
-
-        masked = masking.mask_tokens(
-            inputs[features.TOKEN_IDS],
-            bits[:, self._text_bits :],
-            entries=self._entries,
-            masking=self._drawing.masking,
-            max_masks=self._max_masks,
-            rate=rate,
-            starts=self._word_starts(inputs[features.TOKEN_IDS]),
-        )
-        inputs[features.TOKEN_IDS] = masked.token_ids
-        inputs[features.MASK_POSITIONS] = masked.positions
-        labels, weights = {features.MASKED_LM: masked.ids}, {features.MASKED_LM: masked.weights}
-        if self._pairs:
-            shape = [num_rows, self._num_texts]
-            used = tf.ensure_shape(used, shape)
-            follows = tf.ensure_shape(follows, shape) & used
-            labels[self._drawing.pairing] = tf.cast(follows, tf.int32)
-            weights[self._drawing.pairing] = tf.cast(used, tf.float32)
-        return inputs, labels, weights
+            texts, used, bits = self._texts(0, index, bits)
+            finish = finishing.finish(self._kind)
+            return finish(self._sources[0].arrays.tokens, texts, used, bits, rate)
+        given, bits = self._stitched(stream, index, bits)
+        given = finishing.ensured(self._kind, given, row.shape[0])
+        bits = tf.ensure_shape(bits, [row.shape[0], self._kind.num_bits])
+        return finishing.finish_filled(self._kind)(given, bits, rate)
 
     def _texts(self, store: int, index, bits):
-        """Rows of one store, not masked yet: features, what follows, what is used, and the bits."""
+        """The texts of rows of one store, which of them are used, and the rows' bits."""
         source, drawing = self._sources[store], self._drawing
         if drawing.duplicates:
             # The same numbers whenever a version of an example comes round.
@@ -184,45 +158,30 @@ class Shape:
             version = index // num_rows % drawing.duplicates
             seed = [self._seed, _DUPLICATES + (_order(self._number, source.number) << 8)]
             number = version * num_rows + source.examples.place(index)
-            bits = draws.hashed_bits(seed, number, self._num_bits)
+            bits = draws.hashed_bits(seed, number, self._kind.num_bits)
         sentence, room = source.examples.draw(index)  # (B, S)
         used = room > 0
         texts = pairing.draw_texts(
             tf.reshape(sentence, [-1]),
-            tf.reshape(bits[:, : self._text_bits], [-1, pairing.NUM_BITS]),
+            tf.reshape(bits[:, : self._kind.text_bits], [-1, pairing.NUM_BITS]),
             source.arrays.sentence_offsets,
             source.arrays.document_offsets,
             num_tokens=tf.reshape(room, [-1]),
             pairing=drawing.pairing,
         )
-        inputs = rows.assemble(
-            source.arrays.token_ids,
-            texts,
-            used,
-            sequence_length=self._length,
-            tokenizer=self._settings.tokenizer,
-            pairs=self._pairs,
-        )
-        return inputs, tf.reshape(texts.follows, tf.shape(used)), used, bits
+        return texts, used, bits
 
     def _stitched(self, stream, index, bits):
-        """The same from several stores, each row from its own."""
-        return mixing.stitched(
-            stream,
-            len(self._sources),
-            lambda store, place: self._texts(
+        """Rows of tokens from several stores, each from its own, and their bits."""
+
+        def drawn(store, place):
+            texts, used, of_rows = self._texts(
                 store, tf.gather(index, place), tf.gather(bits, place)
-            ),
-        )
+            )
+            tokens = self._sources[store].arrays.tokens
+            return finishing.filled(self._kind, tokens, texts, used), of_rows
 
-    def _ensured(self, name: str, value, num_rows: int):
-        sizes = {"B": num_rows, "T": self._length, "S": self._num_texts}
-        return tf.ensure_shape(value, [sizes[letter] for letter in features.FEATURES[name].shape])
-
-    def _word_starts(self, token_ids):
-        if self._drawing.masking.unit != "word":
-            return None
-        return tf.gather(tf.constant(self._settings.tokenizer.word_starts), token_ids)
+        return mixing.stitched(stream, len(self._sources), drawn)
 
 
 @dataclass(frozen=True)
@@ -304,14 +263,9 @@ def _shapes(
     return shapes
 
 
-def example_starts(store: Store, drawing: Drawing, sequence_length: int) -> np.ndarray:
-    """int64 (E,): the sentences that the examples of an epoch start with."""
-    starts = pairing.example_starts(
-        store.sentence_offsets,
-        store.document_offsets,
-        sequence_length - drawing.num_specials,
-        drawing.min_tokens,
-    )
+def _starts(store: Store, drawing: Drawing, sequence_length: int) -> np.ndarray:
+    """uint32 or int64 (E,): the sentences that the examples of an epoch start with."""
+    starts = find_examples(store, sequence_length - drawing.num_specials, drawing.min_tokens)
     if not len(starts):
         raise ValueError(
             f"The store {store.path} holds no document of {drawing.min_tokens} tokens or more."
@@ -324,11 +278,11 @@ class _Opened:
 
     def __init__(self, store: Store, drawing: Drawing, sequence_length: int):
         self.arrays = rows.map_arrays(store)
-        self.starts = example_starts(store, drawing, sequence_length)
+        self.starts = _starts(store, drawing, sequence_length)
         self.lengths = np.zeros(0, np.int64)
         if drawing.layout != "padded":
             budget = sequence_length - drawing.num_specials
-            self.lengths = pairing.example_lengths(
+            self.lengths = example_lengths(
                 self.starts, store.sentence_offsets, store.document_offsets, budget
             )
 

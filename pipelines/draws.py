@@ -57,6 +57,52 @@ def integers(high_bits, low_bits, limit):
     return tf.math.floormod(high * 2**32 + tf.cast(low_bits, tf.int64), limit)
 
 
+def small_integers(bits, limit):
+    """int32 uniform in [0, limit), from a 32-bit draw each.
+
+    Only integers are computed with, so the result is the same on every processor. The bias is below
+    limit / 2**32. `limit` is int32, of a shape that goes with that of the draws.
+    """
+    wide = tf.cast(bits, tf.uint64) * tf.cast(limit, tf.uint64)
+    return tf.cast(tf.bitwise.right_shift(wide, tf.constant(32, tf.uint64)), tf.int32)
+
+
+def subset(bits, limit, count):
+    """Different integers in [0, limit) for each row: all subsets of that size are equally likely.
+
+    Args:
+        bits: uint32 (B, P).
+        limit: int32 (B,).
+        count: int32 (B,), how many; at most `limit` and P.
+
+    Returns:
+        int32 (B, P), in no particular order; -1 in the places after `count`.
+
+    Source: Floyd's algorithm: Bentley and Floyd 1987, "A sample of brilliance", CACM 30(9).
+    """
+    # Of all rows at once: P steps, each on B numbers that lie side by side.
+    bits = tf.transpose(bits)
+    num_steps, num_rows = bits.shape
+    step = tf.range(num_steps)[:, None]
+    largest = limit - count + step  # (P, B), one more in each step
+    picks = tf.where(step < count, small_integers(bits, tf.maximum(largest, 0) + 1), -1)
+
+    def pick(number, picks):
+        mine = tf.slice(picks, [number, 0], [1, num_rows])
+        is_taken = tf.reduce_any((picks == mine) & (step < number), axis=0, keepdims=True)
+        # What is taken gives way to the number that no step before could have drawn.
+        mine = tf.where(is_taken, tf.slice(largest, [number, 0], [1, num_rows]), mine)
+        return number + 1, tf.where(step == number, mine, picks)
+
+    _, picks = tf.while_loop(
+        lambda number, _: number < num_steps,
+        pick,
+        (tf.constant(1), picks),
+        maximum_iterations=num_steps,
+    )
+    return tf.transpose(tf.where(step < count, picks, -1))
+
+
 def hashed_bits(seed, number, num_bits: int):
     """uint32 (B, K) random numbers for rows of any numbers: those of a number are always the same.
 

@@ -30,6 +30,16 @@ class Entries(NamedTuple):
     mask_id: int
 
 
+class _Draws(NamedTuple):
+    """Random numbers, uint32 each, by what they are for."""
+
+    rounding: tf.Tensor  # (B, 1)
+    order: tf.Tensor  # (B, P) for single tokens, else (B, T)
+    kind: tf.Tensor  # (B, P), or (B, T) where it is told by span
+    replacement: tf.Tensor  # (B, P)
+    lengths: tf.Tensor  # (B, T) where spans have more than one unit, else (B, 0)
+
+
 def entries(vocabulary_size: int, special_ids: Sequence[int], mask_id: int) -> Entries:
     """All entries are ordinary but the special ones."""
     ordinary = np.ones(vocabulary_size, bool)
@@ -55,68 +65,104 @@ def mask_tokens(
 ) -> Masked:
     """Choose tokens to predict and corrupt them: 80% [MASK], 10% random, 10% kept, or as told.
 
-    A row is cut into units, tokens or words, and these into spans with drawn lengths, of one unit
-    by default. Spans are chosen in random order until they hold `rate` * n of the row's n ordinary
-    tokens; the unit in which that number falls is taken or left with the chance that makes the
-    share exact on average, so the last span may be cut. At most `max_masks` tokens are chosen. The
-    same `token_ids` and `bits` give the same masks on any machine and at any parallelism.
+    Single tokens: of the n places from the first to the last ordinary token of a row, `rate` * n
+    are drawn, all subsets alike, the number rounded up or down by chance so that the share is exact
+    on average; a special token that was drawn is not used.
 
-    A span does not cross a token that is not ordinary, so not the end of a text. A word whose
-    beginning was cut off is a word.
+    Words and spans: a row is cut into units, tokens or words, and these into spans with drawn
+    lengths. Spans are chosen in random order until they hold `rate` * n of the row's n ordinary
+    tokens; the unit in which that number falls is taken or left with the chance that makes the
+    share exact on average, so the last span may be cut. A span does not cross a token that is not
+    ordinary, so not the end of a text. A word whose beginning was cut off is a word.
+
+    At most `max_masks` tokens are chosen. The same `token_ids` and `bits` give the same masks on
+    any machine and at any parallelism.
 
     Args:
-        token_ids: int32 (B, T), T static. Packed sequences, padding included.
+        token_ids: int32 (B, T), T static; B, too, for single tokens. Packed sequences, padding
+            included.
         bits: uint32 (B, `num_bits`) random numbers; see `draws.row_bits`.
         entries: See `entries`.
         masking: The settings.
-        max_masks: P, at most T; slots past the chosen count have weight 0, position 0 and id 0.
+        max_masks: P, at most T; slots that are not used have weight 0, position 0 and id 0.
         rate: float32 scalar, in place of `masking.rate`; see `rate_at`.
         starts: bool (B, T), where a word begins; needed where `masking.unit` is "word".
 
     Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
     """
-    length = token_ids.shape[1]
-    sizes = _parts(masking, length, max_masks)
-    rounding, order, kind, replacement, lengths = tf.split(bits[:, : sum(sizes)], sizes, axis=1)
+    sizes = _parts(masking, token_ids.shape[1], max_masks)
+    drawn = _Draws(*tf.split(bits[:, : sum(sizes)], sizes, axis=1))
     maskable = _ordinary(token_ids, entries)  # (B, T)
-    wanted = tf.reduce_sum(tf.cast(maskable, tf.float32), axis=1, keepdims=True)
-    wanted *= masking.rate if rate is None else rate  # (B, 1)
+    rate = masking.rate if rate is None else rate
+    if is_plain(masking):
+        positions, used = _places(maskable, drawn, rate)
+        kind = drawn.kind
+    else:
+        units, spans = _groups(starts, maskable, drawn.lengths, masking)
+        positions, used = _span_places(maskable, (units, spans), drawn, rate, max_masks)
+        kind = drawn.kind
+        if masking.together:
+            kind = tf.gather(kind, tf.gather(spans, positions, batch_dims=1), batch_dims=1)
+    original = tf.gather(token_ids, positions, batch_dims=1)
+    corrupted = _corrupted(original, kind, drawn.replacement, entries, masking)
+    ones = tf.cast(used, tf.int32)
+    return Masked(
+        _put(token_ids, positions, used, corrupted),
+        positions * ones,
+        original * ones,
+        tf.cast(used, tf.float32),
+    )
 
-    score = draws.uniform(order)
-    is_plain = masking.unit == "token" and masking.max_span == 1
-    if not is_plain:
-        units, groups = _groups(starts, maskable, lengths, masking)
-        score = tf.gather(score, groups, batch_dims=1)
+
+def is_plain(masking: Masking) -> bool:
+    """Whether single tokens are chosen."""
+    return masking.unit == "token" and masking.max_span == 1
+
+
+def _places(maskable, drawn: _Draws, rate):
+    """Places drawn without looking at the tokens, int32 (B, P), and which are used, bool (B, P)."""
+    column = tf.range(1, maskable.shape[1] + 1)
+    length = tf.reduce_max(tf.where(maskable, column, 0), axis=1)  # (B,)
+    # In integers: processors differ in how they round a product that is added to at once.
+    wanted = tf.cast(length, tf.int64) * tf.cast(tf.round(rate * 2.0**24), tf.int64)
+    wanted += tf.cast(_high_bits(drawn.rounding[:, 0]), tf.int64)
+    count = tf.cast(tf.bitwise.right_shift(wanted, tf.constant(24, tf.int64)), tf.int32)
+    count = tf.minimum(count, tf.minimum(length, drawn.order.shape[1]))
+    positions = draws.subset(drawn.order, length, count)
+    used = positions >= 0
+    positions = tf.maximum(positions, 0)
+    return positions, used & tf.gather(maskable, positions, batch_dims=1)
+
+
+def _span_places(maskable, groups, drawn: _Draws, rate, max_masks: int):
+    """The same, of whole spans; `groups` as `_groups` gives them."""
+    units, spans = groups
+    wanted = tf.reduce_sum(tf.cast(maskable, tf.float32), axis=1, keepdims=True) * rate  # (B, 1)
     # The spans with the largest draws; what may not be chosen comes after them, so no place comes
     # twice.
-    score = tf.where(maskable, score, -1.0)
-    if is_plain:
-        _, positions = tf.math.top_k(score, max_masks)  # (B, P)
-        count = tf.floor(wanted + draws.uniform(rounding))
-    else:
-        # One more tells whether the last slot ends its unit.
-        _, positions = tf.math.top_k(score, min(max_masks + 1, length))
-        units = tf.gather(units, positions, batch_dims=1)
-        count = _whole_units(units, wanted, draws.uniform(rounding), max_masks)
-        positions = positions[:, :max_masks]
-    used = tf.range(max_masks) < tf.cast(count, tf.int32)
+    score = tf.where(maskable, tf.gather(draws.uniform(drawn.order), spans, batch_dims=1), -1.0)
+    # One more tells whether the last slot ends its unit.
+    _, positions = tf.math.top_k(score, min(max_masks + 1, maskable.shape[1]))
+    units = tf.gather(units, positions, batch_dims=1)
+    count = _whole_units(units, wanted, draws.uniform(drawn.rounding), max_masks)
+    return positions[:, :max_masks], tf.range(max_masks) < tf.cast(count, tf.int32)
 
-    kind = draws.uniform(kind)
-    if masking.together and not is_plain:
-        kind = tf.gather(kind, tf.gather(groups, positions, batch_dims=1), batch_dims=1)
-    original = tf.gather(token_ids, positions, batch_dims=1)
-    candidates = tf.constant(np.flatnonzero(entries.ordinary).astype(np.int32))
-    random_ids = tf.gather(
-        candidates, tf.cast(draws.uniform(replacement) * candidates.shape[0], tf.int32)
+
+def _corrupted(original, kind, replacement, entries: Entries, masking: Masking):
+    """int32 (B, P): what stands in the place of tokens that were chosen."""
+    ordinary = np.flatnonzero(entries.ordinary).astype(np.int32)
+    random_ids = tf.gather(tf.constant(ordinary), draws.small_integers(replacement, len(ordinary)))
+    kind = _high_bits(kind)
+    masked, changed = (
+        round(share * (1 << 24))
+        for share in (masking.mask_share, masking.mask_share + masking.random_share)
     )
-    corrupted = tf.where(
-        kind < masking.mask_share,
-        entries.mask_id,
-        tf.where(kind < masking.mask_share + masking.random_share, random_ids, original),
-    )
-    token_ids = _put(token_ids, positions, tf.where(used, corrupted, original))
-    ones = tf.cast(used, tf.int32)
-    return Masked(token_ids, positions * ones, original * ones, tf.cast(used, tf.float32))
+    return tf.where(kind < masked, entries.mask_id, tf.where(kind < changed, random_ids, original))
+
+
+def _high_bits(bits):
+    """int32 in [0, 2**24)."""
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
 
 
 def _ordinary(token_ids, entries: Entries):
@@ -136,7 +182,9 @@ def _ordinary(token_ids, entries: Entries):
 
 
 def _parts(masking: Masking, length: int, max_masks: int) -> list[int]:
-    """How many draws each of the five kinds takes: see `mask_tokens`."""
+    """How many draws a row takes of each of `_Draws`."""
+    if is_plain(masking):
+        return [1, max_masks, max_masks, max_masks, 0]
     kinds = length if masking.together else max_masks
     return [1, length, kinds, max_masks, length if masking.max_span > 1 else 0]
 
@@ -176,7 +224,11 @@ def _whole_units(units, wanted, uniform, max_masks: int):
     return tf.where(uniform * (above - below) < wanted - below, above, below)
 
 
-def _put(token_ids, positions, values):
-    """`token_ids` with `values` (B, P) at `positions` (B, P)."""
+def _put(token_ids, positions, used, values):
+    """`token_ids` with `values` at those of the `positions`, (B, P) each, that are used."""
+    length = tf.shape(token_ids)[1]
+    # What is not used lands behind the row.
+    column = tf.where(used, positions, length)
     rows = tf.broadcast_to(tf.range(tf.shape(positions)[0])[:, None], tf.shape(positions))
-    return tf.tensor_scatter_nd_update(token_ids, tf.stack([rows, positions], axis=-1), values)
+    longer = tf.pad(token_ids, [[0, 0], [0, 1]])
+    return tf.tensor_scatter_nd_update(longer, tf.stack([rows, column], -1), values)[:, :length]

@@ -197,6 +197,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def work_on(
+    todo: Mapping[int, Any], work: Callable[[Any, int], int], moved: Moved, num_workers: int
+) -> None:
+    """Do all parts in this process where `num_workers` is 1, else in so many others."""
+    if num_workers == 1:
+        work_here(todo, work, moved)
+    else:
+        work_in_processes(todo, work, moved, num_workers=num_workers)
+
+
 def work_here(todo: Mapping[int, Any], work: Callable[[Any, int], int], moved: Moved) -> None:
     """Do all parts in this process, one after the other.
 
@@ -236,7 +246,7 @@ def work_in_processes(
         futures = {pool.submit(work, part, number): part for number, part in todo.items()}
         try:
             for future in as_completed(futures):
-                moved(futures[future].num_bytes or 0, future.result())
+                moved(getattr(futures[future], "num_bytes", None) or 0, future.result())
         except BrokenProcessPool as error:
             raise OSError(
                 "A process that worked on a part was ended from outside, maybe for want of memory. "

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 # The tokenizer of a process that tokenizes: made once, not for each part.
 _of_process: list[TextTokenizer] = []
+_importing = threading.Lock()
 
 
 def start_process(partial: str) -> None:
     """Import TensorFlow quietly, with one thread: there are as many processes as cores."""
     part_work.start_process()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _quiet():
+    with quiet():
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -28,8 +31,17 @@ def start_process(partial: str) -> None:
     _of_process.append(tokenizer)
 
 
+def import_tensorflow() -> None:
+    """Import TensorFlow without the lines it prints, once in a process, whatever its threads do."""
+    with _importing:
+        if "tensorflow" not in sys.modules:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            with quiet():
+                import tensorflow  # noqa: F401
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What is written to standard error meanwhile is shown only if there is an error."""
     with tempfile.TemporaryFile() as caught:
         error = os.dup(2)

@@ -55,7 +55,7 @@ class Shard(NamedTuple):
 
 
 # What a tokenizer saves, of whatever kind.
-_VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
+VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Records:
             ValueError: It is not the one that was written.
         """
         with tempfile.TemporaryDirectory() as folder:
-            for name in _VOCABULARY_FILES:
+            for name in VOCABULARY_FILES:
                 if tf.io.gfile.exists(f"{self.path}/{name}"):
                     tf.io.gfile.copy(f"{self.path}/{name}", f"{folder}/{name}")
             try:

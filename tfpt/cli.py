@@ -15,7 +15,11 @@ from typing import Any
 import click
 
 import tfpt
-from tfpt import command, recipe_names
+from tfpt import clean_command, command, recipe_names, serve_commands
+from tfpt.command import quiet_tensorflow
+from tfpt.service_commands import data_service
+
+_COUNTED = ("tokens", "sentences", "documents")  # of a store
 
 
 @click.group(cls=command.Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +29,9 @@ def main() -> None:
 
     An error is one sentence; set TFPT_TRACEBACK=1 to see where it came from.
     """
+
+
+main.add_command(clean_command.clean)
 
 
 @main.command()
@@ -77,7 +84,7 @@ def vocabulary(
     most = {} if max_megabytes is None else {"max_megabytes": max_megabytes}
     if kind == "unigram" and min_frequency != 2:
         warnings.warn("--min-frequency has no effect on a unigram vocabulary.", stacklevel=2)
-    documents = _documents(sources, **reading)
+    documents = command.documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
         tokenizer = train(texts, size, seed=seed, **most)
         written = tokenizer.save(out)
@@ -96,8 +103,9 @@ def vocabulary(
 @click.option("--out", help="The folder to write.")
 @click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
 @click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
+@command.beam
 @command.reading
-def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
+def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> None:
     """Tokenize texts once into a token store, or verify one.
 
     SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
@@ -113,15 +121,19 @@ def store(sources, vocabulary_path, out, workers, verify, **reading) -> None:
         if not value:
             raise ValueError(f"{name} is missing; a store is written with --vocabulary and --out.")
     tokenizer = pipelines.load_tokenizer(vocabulary_path)
-    documents = _documents(sources, **reading)
-    _quiet_tensorflow()
-    with console.writing(documents, "Writing the store") as moved:
-        written = pipelines.write_store(documents, tokenizer, out, num_workers=workers, moved=moved)
+    documents = command.documents(sources, **reading)
+    quiet_tensorflow()
+    if beam:
+        with console.waiting("Running the pipeline"):
+            counts = pipelines.write_store_by_beam(documents, tokenizer, out, beam)
+    else:
+        with console.writing(documents, "Writing the store") as moved:
+            written = pipelines.write_store(
+                documents, tokenizer, out, num_workers=workers, moved=moved
+            )
+        counts = {name: getattr(written, f"num_{name}") for name in _COUNTED}
     console.show_encodings(documents.encodings)
-    click.echo(
-        f"{out}: {written.num_tokens:,} tokens, {written.num_sentences:,} sentences, "
-        f"{written.num_documents:,} documents"
-    )
+    click.echo(f"{out}: {', '.join(f'{counts[name]:,} {name}' for name in _COUNTED)}")
 
 
 @main.command()
@@ -154,7 +166,7 @@ def show_batch(recipe, assignments, batch, rows) -> None:
     yours, by the name that imports it.
     """
     module, settings = recipe_names.settings_of(recipe, assignments, "show-batch")
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from tfpt import console
     from tfpt import show_batch as showing
 
@@ -178,7 +190,7 @@ def records(recipe, assignments, batches, shards, out) -> None:
     `tfpt pretrain RECIPE --set data.records=FOLDER` and the same settings.
     """
     module, settings = recipe_names.settings_of(recipe, assignments, "records")
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from tfpt import console, pipelines
 
     data = module.dataset(settings)
@@ -237,7 +249,7 @@ def evaluate(run) -> None:
     A classifier is evaluated on its test rows (else its validation rows), a pre-trained model on
     its validation store. The figures are also written to RUN/evaluation.json.
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     module = recipe_names.of_run(run)
     from tfpt import console, evaluation
 
@@ -250,89 +262,16 @@ def evaluate(run) -> None:
         console.classification_report(f"{run}, {split} rows", report.to_dict())
 
 
-@main.command()
-@click.argument("run")
-@click.option(
-    "--out", required=True, help="The folder of the model's versions, such as models/sst2."
-)
-def export(run, out) -> None:
-    """Write a fine-tuned run as a SavedModel.
-
-    It takes plain strings: tokenizer, weights and labels are inside. Each export into a folder is
-    its next version.
-    """
-    _quiet_tensorflow()
-    module = recipe_names.of_run(run)
-    from tfpt import console
-    from tfpt import export as exporting
-
-    with console.progress("Exporting"):
-        written = exporting.export_run(module, run, out)
-    click.echo(written)
-
-
-@main.command()
-@click.argument("models", nargs=-1, required=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every interface.")
-@click.option("--rest-port", default=8501, show_default=True, help="0: any free one.")
-@click.option("--grpc-port", default=8500, show_default=True, help="0: any free one.")
-def serve(models, host, rest_port, grpc_port) -> None:
-    """Serve models by TF Serving's REST and gRPC interfaces.
-
-    MODELS are folders of versions, such as models/sst2; each is served under its folder's name,
-    until Ctrl-C.
-    """
-    from tfpt import console, serving
-
-    named = {Path(model).resolve().name: model for model in models}
-    if len(named) < len(models):
-        raise ValueError(f"Two of the folders share a name, under which they are served: {models}.")
-    server = serving.Server(named, host=host, rest_port=rest_port, grpc_port=grpc_port)
-    with console.waiting("Loading the models"):
-        server.start()
-    try:
-        click.echo(
-            f"Serving {', '.join(named)}: REST {server.address}, gRPC {server.grpc_address}. "
-            "Stop with Ctrl-C."
-        )
-        server.wait()
-    finally:
-        server.stop()
-
-
-@main.command()
-@click.argument("address")
-@click.argument("model")
-@click.argument("texts", nargs=-1, required=True)
-@click.option("--grpc", is_flag=True, help="Ask by gRPC; ADDRESS is then that port.")
-@click.option("--version", type=int, help="The version to ask; by default the newest.")
-@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ...")
-def predict(address, model, texts, grpc, version, pair) -> None:
-    """Ask a server about texts; prints a JSON line for each.
-
-    ADDRESS is host and port, such as localhost:8501; MODEL the name the model is served under.
-    """
-    if grpc:
-        _quiet_tensorflow()
-    from tfpt import serving
-
-    client = serving.Client(address, model, protocol="grpc" if grpc else "rest", version=version)
-    inputs: Any = list(texts)
-    if pair:
-        if len(texts) % 2:
-            raise ValueError(f"--pair takes an even number of texts; received {len(texts)}.")
-        inputs = {"text_a": list(texts[::2]), "text_b": list(texts[1::2])}
-    answer = client.predict(inputs)
-    columns = {name: values.tolist() for name, values in answer.items()}
-    for row in zip(*columns.values(), strict=True):
-        click.echo(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))
+main.add_command(serve_commands.export)
+main.add_command(serve_commands.serve)
+main.add_command(serve_commands.predict)
 
 
 @main.command()
 def check() -> None:
     """Report the environment, as a bug report needs it."""
     variables = dict(os.environ)  # before TensorFlow adds its own
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from tfpt import environment
 
     click.echo(environment.report(variables))
@@ -342,17 +281,20 @@ def check() -> None:
 @click.option("--out", default="demo", show_default=True, help="The folder to work in.")
 def demo(out) -> None:
     """Go the whole path on this machine's docstrings, in minutes."""
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from tfpt.recipes import demo as recipe
 
     recipe.run(Path(out))
+
+
+main.add_command(data_service)
 
 
 def _verify(paths: Sequence[str]) -> None:
     """Compare stores with their checksums, behind a bar in bytes."""
     from tfpt import console, pipelines
 
-    _quiet_tensorflow()
+    quiet_tensorflow()
     for path in paths:
         opened = pipelines.open_store(path)
         with console.progress("Verifying", opened.num_bytes) as move:
@@ -363,18 +305,9 @@ def _verify(paths: Sequence[str]) -> None:
         click.echo(f"{path} is what was written.")
 
 
-def _documents(sources: Sequence[str], **reading: str) -> Any:
-    """The documents of a command; `reading` as `read_documents` takes it."""
-    from tfpt import pipelines
-
-    if any("://" in source or source.startswith("tfds:") for source in sources):
-        _quiet_tensorflow()
-    return pipelines.read_documents(list(sources), **reading)
-
-
 def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
     """Train behind a bar; where nothing is left to do, say so."""
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from tfpt import callbacks, console, training
 
     train = training.pretrain if title == "Pre-training" else training.finetune
@@ -384,14 +317,3 @@ def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)
-
-
-def _quiet_tensorflow() -> None:
-    """Import TensorFlow without the lines it prints at its start."""
-    if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
-        raise ValueError("TF_USE_LEGACY_KERAS is set, but tfpt needs Keras 3; unset it.")
-    from tfpt import console
-    from tfpt.serving.quiet_import import import_tensorflow
-
-    with console.waiting("Starting TensorFlow"):
-        import_tensorflow()

@@ -6,8 +6,9 @@ Its errors are one sentence, its warnings one line.
 import errno
 import os
 import re
+import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ import click
 _INTERRUPTED = 130  # the exit code, in a shell, of what Ctrl-C ended
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TO_GO_ON = {
+    "clean": " Repeat the command to go on with the cleaning.",
     "store": " Repeat the command to go on with the store.",
     **dict.fromkeys(
         ("pretrain", "finetune"),
@@ -63,9 +65,31 @@ _LANGUAGE = click.option(
     help="ISO 639 code, for splitting running text into sentences.",
 )
 
+_SEGMENTED = click.option(
+    "--segmented",
+    is_flag=True,
+    help="White space separates the words, as in Chinese text that a word segmenter wrote; so that "
+    "whole words can be masked.",
+)
+
+beam = click.option(
+    "--beam",
+    multiple=True,
+    metavar="OPTIONS",
+    callback=lambda context, option, values: shlex.split(" ".join(values)),
+    help="Work on the machines of an Apache Beam runner, as '--runner=DirectRunner'. May be "
+    "repeated. Needs `pip install 'tfpt[beam]'`.",
+)
+
 # What errors of the Python API name is here an option.
 _ARGUMENT = re.compile(r'\b(encoding|field|language|layout)="([^"]*)"')
+_STEPS = (
+    "unicode|min_words|max_words|repetition|keep_languages|count_languages|min_confidence|"
+    "overlap|overlap_field|overlap_words|personal_data|phone_regions|exact_duplicates|near_duplicates"
+)
+_STEP = re.compile(rf"`({_STEPS})`(?: of Cleaning)?()|\b({_STEPS})(=)")
 _OPTIONS = {
+    "`segmented`": "--segmented",
     "`vocabulary_size`": "--size",
     "vocabulary_size=": "--size ",
     "vocabulary_size": "--size",
@@ -114,9 +138,15 @@ def _sentence(error: BaseException, context: click.Context) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
     text = " ".join(printable.split()) or type(error).__name__
     text = _ARGUMENT.sub(lambda found: f"--{found[1]} {found[2]}", text)
+    text = _STEP.sub(_step_option, text)
     for name, option in _OPTIONS.items():
         text = text.replace(name, option)
     return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _step_option(found: re.Match[str]) -> str:
+    name, equals = found[1] or found[3], found[2] or found[4]
+    return f"--{name.replace('_', '-')}{' ' if equals else ''}"
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
@@ -125,7 +155,13 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 def reading(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that tell how texts are read: the arguments of `read_documents`."""
-    for option in (_LANGUAGE, _ENCODING, _FIELD, _LAYOUT):  # help shows the last one first
+    for option in (
+        _SEGMENTED,
+        _LANGUAGE,
+        _ENCODING,
+        _FIELD,
+        _LAYOUT,
+    ):  # help shows the last one first
         function = option(function)
     return function
 
@@ -133,3 +169,23 @@ def reading(function: Callable[..., None]) -> Callable[..., None]:
 def sampling(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that tell how much text a training of a vocabulary looks at."""
     return _MAX_MEGABYTES(_SEED(function))
+
+
+def documents(sources: Sequence[str], **reading: Any) -> Any:
+    """The documents of a command; `reading` as `read_documents` takes it."""
+    from tfpt import pipelines
+
+    if any("://" in source or source.startswith("tfds:") for source in sources):
+        quiet_tensorflow()
+    return pipelines.read_documents(list(sources), **reading)
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without the lines it prints at its start."""
+    if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
+        raise ValueError("TF_USE_LEGACY_KERAS is set, but tfpt needs Keras 3; unset it.")
+    from tfpt import console
+    from tfpt.serving.quiet_import import import_tensorflow
+
+    with console.waiting("Starting TensorFlow"):
+        import_tensorflow()

@@ -70,7 +70,7 @@ def recipe_batch(
     else:
         data = recipe.dataset(settings)
         tokenizer = data.tokenizer
-    with pipelines.damage_named():
+    with pipelines.damage_named(), pipelines.service_errors_named():
         batch = next(iter(data.train_batches(number)))
     return batch, tokenizer, getattr(data, "label_names", ())
 

@@ -128,7 +128,7 @@ def fit(
                 str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
             ),
         ]
-        with pipelines.damage_named():
+        with pipelines.damage_named(), pipelines.service_errors_named():
             model.fit(
                 dataset,
                 initial_epoch=done // steps_per_epoch,

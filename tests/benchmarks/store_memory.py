@@ -28,16 +28,11 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="+", required=True)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    lines = [
-        line
-        for path in sorted(glob.glob(arguments.texts))
-        for line in Path(path).read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
+    lines = lines_of(arguments.texts)
     for megabytes in arguments.megabytes:
         with tempfile.TemporaryDirectory() as folder:
             corpus = Path(folder) / "corpus.txt"
-            _write_corpus(corpus, lines, megabytes * 1_000_000)
+            write_corpus(corpus, lines, megabytes * 1_000_000)
             seconds, anonymous = _write_store(corpus, arguments)
             print(
                 f"{megabytes:>6,} MB: {anonymous / 1e6:,.0f} MB anonymous, "
@@ -46,7 +41,18 @@ def main() -> None:
             )
 
 
-def _write_corpus(path: Path, lines: list[str], num_bytes: int) -> None:
+def lines_of(pattern: str) -> list[str]:
+    """The lines of files that match a glob, but for blank ones."""
+    return [
+        line
+        for path in sorted(glob.glob(pattern))
+        for line in Path(path).read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
+
+
+def write_corpus(path: Path, lines: list[str], num_bytes: int) -> None:
+    """Write a corpus of so many bytes: the lines in an order of their own each time."""
     order = random.Random(0)
     with open(path, "w", encoding="utf-8") as file:
         while file.tell() < num_bytes:
@@ -61,6 +67,11 @@ def _write_store(corpus: Path, arguments: argparse.Namespace) -> tuple[float, in
     command = [sys.executable, "-m", "tfpt", "store", str(corpus)]
     command += ["--vocabulary", arguments.vocabulary, "--workers", str(arguments.workers)]
     command += ["--out", str(corpus.with_name("store"))]
+    return measured(command)
+
+
+def measured(command: list[str]) -> tuple[float, int]:
+    """Run a command; gives its seconds, and the most anonymous memory of all its processes."""
     began, most = time.monotonic(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None:

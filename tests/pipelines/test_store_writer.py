@@ -84,7 +84,7 @@ def test_a_part_that_was_damaged_meanwhile_is_written_anew(
     def stopped(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_writer, "_join", stopped)
+    monkeypatch.setattr(store_writer, "join_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_store(documents, tokenizer, tmp_path / "s")
     monkeypatch.undo()
@@ -103,7 +103,7 @@ def test_other_sources_or_another_vocabulary_do_not_go_on_with_a_store(
     def stopped(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_writer, "_join", stopped)
+    monkeypatch.setattr(store_writer, "join_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_store(in_parts(corpus, 4), tokenizer, tmp_path / "s")
     before = sorted((tmp_path / "s.partial" / "parts").rglob("*"))
@@ -141,8 +141,8 @@ def test_a_store_is_written_by_one_process_at_a_time(corpus, tokenizer, tmp_path
             write_store(in_parts(corpus, 2), tokenizer, tmp_path / "s")
         return join(*arguments)
 
-    join = store_writer._join
-    monkeypatch.setattr(store_writer, "_join", again)
+    join = store_writer.join_parts
+    monkeypatch.setattr(store_writer, "join_parts", again)
     write_store(in_parts(corpus, 2), tokenizer, tmp_path / "s")
 
 
@@ -295,7 +295,7 @@ def test_a_source_that_changed_meanwhile_does_not_go_on_with_a_store(
     def stopped(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_writer, "_join", stopped)
+    monkeypatch.setattr(store_writer, "join_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_store(read_documents(path), tokenizer, tmp_path / "s")
     monkeypatch.undo()

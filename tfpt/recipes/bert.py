@@ -53,7 +53,7 @@ So half an hour of novels does not help on all of SST-2: the three agree. What w
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import tfpt.config
 from tfpt import models, objectives, pipelines
@@ -66,6 +66,7 @@ class Data:
 
     store: tuple[str, ...] = ()  # the token store to train on, or several
     records: str = ""  # in its place, a folder of finished rows, as `tfpt records` writes it
+    service: str = ""  # HOST:PORT of a dispatcher whose workers draw the batches; "" for none
     validation_store: str = ""  # a token store of other texts, of the same vocabulary; "" for none
     sequence_length: int = 128  # tokens in a row
 
@@ -124,6 +125,8 @@ def dataset(settings: Config) -> pipelines.Pretraining:
             f"`data.store` ({', '.join(data.store)}) and `data.records` ({data.records}) are both "
             "set, but a run trains on one of them; leave the other out."
         )
+    if data.service and not data.store:
+        raise ValueError("`data.service` draws from `data.store`, which is not set; leave it out.")
     if data.records:
         return pipelines.recorded_batches(
             data.records,
@@ -133,7 +136,7 @@ def dataset(settings: Config) -> pipelines.Pretraining:
             validation_steps=training.validation_steps,
             drawing=settings.drawing,
         )
-    return pipelines.pretraining_batches(
+    drawn = pipelines.pretraining_batches(
         data.store,
         data.validation_store or None,
         sequence_length=data.sequence_length,
@@ -142,3 +145,6 @@ def dataset(settings: Config) -> pipelines.Pretraining:
         seed=settings.seed,
         drawing=settings.drawing,
     )
+    if not data.service:
+        return drawn
+    return replace(drawn, train_batches=pipelines.served(drawn.train_batches, data.service))

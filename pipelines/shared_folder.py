@@ -1,0 +1,115 @@
+"""A folder that several machines work in: of a file system that they share, or in a bucket.
+
+What is there under its name is whole: it is written beside its name and renamed, or, in a bucket,
+where a file appears when all of it was sent, the file that tells is sent last. The same may be
+written by several machines at once.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tfpt.pipelines.files import is_remote
+
+_FILES_AT_ONCE = 16
+
+
+def read_text(path: str) -> str:
+    """The text of a file."""
+    if not is_remote(path):
+        return Path(path).read_text(encoding="utf-8")
+    return read_bytes(path).decode()
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of a file."""
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file that appears when it is whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a file that appears when it is whole."""
+    if not is_remote(path):
+        beside = _beside(path)
+        beside.write_bytes(data)
+        beside.rename(path)
+        return
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(data)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    import tensorflow as tf
+
+    return bool(tf.io.gfile.exists(path))
+
+
+def remove(path: str) -> None:
+    """Remove a folder with all that is in it; it need not be there."""
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(tf.errors.NotFoundError):
+        tf.io.gfile.rmtree(path)
+
+
+def publish(source: Path, target: str, last: str) -> None:
+    """Copy a folder of files of this machine; `last` is the file whose being there tells.
+
+    Where the target is there already, another attempt was faster, and wrote the same.
+    """
+    if exists(f"{target}/{last}"):
+        return
+    if not is_remote(target):
+        beside = _beside(target)
+        shutil.copytree(source, beside)
+        try:
+            beside.rename(target)
+        except OSError:
+            shutil.rmtree(beside, ignore_errors=True)
+            if not exists(f"{target}/{last}"):
+                raise
+        return
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(target)
+    names = sorted(path.name for path in source.iterdir() if path.name != last)
+    for name in (*names, last):
+        tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
+
+
+def fetch(folders: dict[str, Path]) -> None:
+    """Copy folders of files to this machine, from the path of each to its place."""
+    import tensorflow as tf
+
+    copies = []
+    for source, target in folders.items():
+        target.mkdir(parents=True)
+        copies += [(f"{source}/{name}", target / name) for name in tf.io.gfile.listdir(source)]
+    # A question to a bucket takes long, many at once no longer.
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        list(pool.map(lambda copy: tf.io.gfile.copy(copy[0], str(copy[1])), copies))
+
+
+def _beside(path: str) -> Path:
+    """A name that no other attempt has."""
+    return Path(f"{path}.{uuid.uuid4().hex}")

@@ -1,0 +1,181 @@
+"""A store that a Beam pipeline writes is the one that this machine's processes write."""
+
+import sys
+
+import pytest
+from click.testing import CliRunner
+from parts import in_parts
+from test_store_writer import FILES, contents
+
+from tfpt.cli import main
+from tfpt.pipelines import (
+    beam_pipeline,
+    beam_store,
+    open_store,
+    read_documents,
+    shared_folder,
+    write_store,
+    write_store_by_beam,
+)
+
+HERE = ["--runner=DirectRunner"]
+TWO_PROCESSES = [*HERE, "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+
+
+@pytest.fixture
+def texts(write):
+    """A folder of files, one of them in another encoding."""
+    for number in range(4):
+        text = "\n\n".join(f"w{number} w{place}\nw{place}" for place in range(50))
+        write(f"texts/{number}.txt", text.encode("utf-16" if number == 2 else "utf-8"))
+    return write("texts/4.jsonl", '{"text": ["w1 w2", "w3"]}\n' * 20).parent
+
+
+@pytest.mark.parametrize("options", [HERE, TWO_PROCESSES])
+def test_the_store_is_the_one_that_is_written_without_beam(
+    texts, tokenizer, tmp_path, options, capfd
+):
+    documents, again = (read_documents(texts, encoding="auto") for _ in range(2))
+    store = write_store(documents, tokenizer, tmp_path / "local")
+    counts = write_store_by_beam(again, tokenizer, tmp_path / "beam", options)
+    assert contents(tmp_path / "beam") == contents(store.path)
+    assert counts == {"tokens": 660, "sentences": 440, "documents": 220}
+    assert again.encodings == documents.encodings
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "local", "texts"]
+    assert capfd.readouterr().err == ""
+    open_store(tmp_path / "beam", tokenizer)
+
+
+def test_documents_and_store_may_lie_in_a_bucket(corpus, store, tokenizer, remote):
+    text = "\n\n".join("\n".join(document) for document in corpus)
+    source = remote("texts/corpus.txt", text)
+    path = f"{remote.root}/stores/small"
+    write_store_by_beam(read_documents(source), tokenizer, path, HERE)
+    written = {name: shared_folder.read_bytes(f"{path}/{name}") for name in FILES}
+    assert written == contents(store.path)
+    assert not shared_folder.exists(f"{path}.partial")
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_store_by_beam(read_documents(source), tokenizer, path, HERE)
+
+
+def test_in_a_bucket_other_sources_do_not_go_on_with_a_store(tokenizer, remote, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    path = f"{remote.root}/s"
+    documents = read_documents(remote("a.txt", "w1 w2"))
+    monkeypatch.setattr(beam_store, "run_steps", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_store_by_beam(documents, tokenizer, path, HERE)
+    monkeypatch.undo()
+    with pytest.raises(FileExistsError, match="begun with other sources"):
+        write_store_by_beam(read_documents(remote("b.txt", "w3")), tokenizer, path, HERE)
+    assert write_store_by_beam(documents, tokenizer, path, HERE)["tokens"] == 2
+
+
+def test_parts_that_are_written_already_are_kept(corpus, store, tokenizer, tmp_path, monkeypatch):
+    documents = in_parts(corpus, 6)
+
+    def stopped(folder, steps, options):
+        for number in (0, 3, 3):  # a piece may be done twice
+            steps[0].work(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beam_store, "run_steps", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_store_by_beam(documents, tokenizer, tmp_path / "s", HERE)
+    monkeypatch.undo()
+    parts = tmp_path / "s.partial" / "parts"
+    assert sorted(path.name for path in parts.iterdir()) == ["00000", "00003"]
+    read = []
+    monkeypatch.setattr(type(documents.given[0]), "__iter__", reads(read))
+    write_store_by_beam(documents, tokenizer, tmp_path / "s", HERE)
+    assert sorted(read) == [1, 2, 4, 5]
+    assert contents(tmp_path / "s") == contents(store.path)
+
+
+def reads(numbers):
+    def read(part):
+        numbers.append(part.number)
+        return iter(part.documents)
+
+    return read
+
+
+def test_attempts_at_the_same_part_do_not_disturb_each_other(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "part.json").write_text("whole")
+    for _ in range(2):
+        shared_folder.publish(source, str(tmp_path / "00001"), "part.json")
+    (tmp_path / "00002").mkdir()  # appears while another attempt copies
+    (tmp_path / "00002" / "other").touch()
+    with pytest.raises(OSError, match="not empty"):
+        shared_folder.publish(source, str(tmp_path / "00002"), "part.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00001", "00002", "source"]
+
+
+@pytest.mark.parametrize("options", [HERE, pytest.param(TWO_PROCESSES, marks=pytest.mark.slow)])
+def test_an_error_in_a_part_names_the_file_and_leaves_nothing(texts, tokenizer, tmp_path, options):
+    (texts / "1.txt").write_bytes(b"w1\nw2 \xff\n")
+    (texts / "3.txt").write_bytes(b"w1\x00\n")
+    with pytest.raises(ValueError, match=r"1\.txt.*\(and 2 more: .*3\.txt"):
+        write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+
+
+def test_an_empty_corpus_is_refused(tokenizer, write, tmp_path):
+    documents = read_documents(write("empty/a.txt", "\n\n"))
+    with pytest.raises(ValueError, match="The corpus is empty"):
+        write_store_by_beam(documents, tokenizer, tmp_path / "s", HERE)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_documents_of_a_source_of_ones_own_are_refused(corpus, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="read by one process only"):
+        write_store_by_beam(corpus, tokenizer, tmp_path / "s", HERE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_is_not_overwritten(texts, tokenizer, tmp_path):
+    (tmp_path / "s").mkdir()
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", HERE)
+
+
+def test_without_beam_the_way_to_install_it_is_told(texts, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(ValueError, match=r"pip install 'tfpt\[beam\]'"):
+        write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", HERE)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+
+
+def test_a_step_begins_when_the_one_before_is_done(tmp_path):
+    note = tmp_path / "note"
+    note.touch()
+    steps = [
+        beam_pipeline.Step(
+            "Count", lambda number: note.write_text(f"{note.read_text()}{number} "), 3
+        ),
+        beam_pipeline.Step("Double", lambda number: note.write_text(note.read_text() * 2), 2),
+    ]
+    beam_pipeline.run_steps(str(tmp_path), steps, HERE)
+    first = note.read_text().split()
+    assert sorted(first[:3]) == ["0", "1", "2"]
+    assert first == first[:3] * 4
+
+
+def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
+    vocabulary = tokenizer.save(tmp_path / "vocab.txt")
+
+    def run(name, *options):
+        command = ["store", str(texts), "--encoding", "auto", "--vocabulary", str(vocabulary)]
+        return CliRunner().invoke(main, [*command, "--out", str(tmp_path / name), *options])
+
+    here, there = run("a"), run("b", f"--beam={HERE[0]} --direct_num_workers=1")
+    assert there.exit_code == 0, there.output
+    assert there.stdout.replace("/b:", "/a:") == here.stdout
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    there = run("c", "--beam=--runner=NoSuchRunner")
+    assert there.exit_code == 1
+    assert "NoSuchRunner" in there.stderr

@@ -1,0 +1,88 @@
+"""The commands of `tfpt` for what was trained: export it, serve it, ask it. See cli.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpt import command, recipe_names
+from tfpt.command import quiet_tensorflow
+
+
+@click.command(cls=command.Command)
+@click.argument("run")
+@click.option(
+    "--out", required=True, help="The folder of the model's versions, such as models/sst2."
+)
+def export(run, out) -> None:
+    """Write a fine-tuned run as a SavedModel.
+
+    It takes plain strings: tokenizer, weights and labels are inside. Each export into a folder is
+    its next version.
+    """
+    quiet_tensorflow()
+    module = recipe_names.of_run(run)
+    from tfpt import console
+    from tfpt import export as exporting
+
+    with console.progress("Exporting"):
+        written = exporting.export_run(module, run, out)
+    click.echo(written)
+
+
+@click.command(cls=command.Command)
+@click.argument("models", nargs=-1, required=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every interface.")
+@click.option("--rest-port", default=8501, show_default=True, help="0: any free one.")
+@click.option("--grpc-port", default=8500, show_default=True, help="0: any free one.")
+def serve(models, host, rest_port, grpc_port) -> None:
+    """Serve models by TF Serving's REST and gRPC interfaces.
+
+    MODELS are folders of versions, such as models/sst2; each is served under its folder's name,
+    until Ctrl-C.
+    """
+    from tfpt import console, serving
+
+    named = {Path(model).resolve().name: model for model in models}
+    if len(named) < len(models):
+        raise ValueError(f"Two of the folders share a name, under which they are served: {models}.")
+    server = serving.Server(named, host=host, rest_port=rest_port, grpc_port=grpc_port)
+    with console.waiting("Loading the models"):
+        server.start()
+    try:
+        click.echo(
+            f"Serving {', '.join(named)}: REST {server.address}, gRPC {server.grpc_address}. "
+            "Stop with Ctrl-C."
+        )
+        server.wait()
+    finally:
+        server.stop()
+
+
+@click.command(cls=command.Command)
+@click.argument("address")
+@click.argument("model")
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--grpc", is_flag=True, help="Ask by gRPC; ADDRESS is then that port.")
+@click.option("--version", type=int, help="The version to ask; by default the newest.")
+@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ...")
+def predict(address, model, texts, grpc, version, pair) -> None:
+    """Ask a server about texts; prints a JSON line for each.
+
+    ADDRESS is host and port, such as localhost:8501; MODEL the name the model is served under.
+    """
+    if grpc:
+        quiet_tensorflow()
+    from tfpt import serving
+
+    client = serving.Client(address, model, protocol="grpc" if grpc else "rest", version=version)
+    inputs: Any = list(texts)
+    if pair:
+        if len(texts) % 2:
+            raise ValueError(f"--pair takes an even number of texts; received {len(texts)}.")
+        inputs = {"text_a": list(texts[::2]), "text_b": list(texts[1::2])}
+    answer = client.predict(inputs)
+    columns = {name: values.tolist() for name, values in answer.items()}
+    for row in zip(*columns.values(), strict=True):
+        click.echo(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))
