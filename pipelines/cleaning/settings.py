@@ -9,7 +9,7 @@ from importlib import metadata
 from tfpt.config import check, check_choice
 
 # In the order in which they are applied to a document; those of duplicates look at what is left.
-DOCUMENT_STEPS = (*("unicode", "length", "repetition", "languages", "overlap", "personal_data"),)
+DOCUMENT_STEPS = ("unicode", "length", "repetition", "languages", "overlap", "personal_data")
 DUPLICATE_STEPS = ("exact_duplicates", "near_duplicates")
 
 # Distributions that decide in a step: another version may give another result.
