@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpt import features
-from tfpt.pipelines import draws, masking, mixing, pairing, rows
+from tfpt.pipelines import draws, finishing, masking, mixing, pairing, rows
+from tfpt.pipelines.examples import example_lengths, find_examples
+from tfpt.pipelines.finishing import Batch
 from tfpt.pipelines.settings import Drawing
 from tfpt.pipelines.store import Store
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -25,8 +26,6 @@ _ROWS, _DUPLICATES = 1, 3
 # Orders of one seed: of the lengths of rows; the others by the number of the length and the store.
 _LENGTHS = 0
 _MOST_STORES = 1 << 10
-
-Batch = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,6 @@ def check_stores(stores: Sequence[Store], weights: Sequence[float] | None) -> No
             )
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One program of XLA: a pass over the rows in place of one for each operation.
-
-    Shapes must be static: each new one is compiled anew.
-    """
-    return tf.function(function, autograph=False, jit_compile=True)
-
-
 class Shape:
     """The rows of one length: batches of them, by their number among those of this length."""
 
@@ -126,22 +117,15 @@ class Shape:
             counts: int64 (K,): rows of each of them in a cycle; see `mixing`.
             number: Of this length among all; its draws are unrelated to those of the others.
         """
-        tokenizer, drawing = settings.tokenizer, settings.drawing
         self.batch_size = batch_size
         self.num_rows = int(counts.sum())  # of a cycle
         self._sources, self._counts, self._number = sources, counts, number
-        self._length = sequence_length
-        self._settings, self._drawing, self._seed = settings, drawing, settings.seed
-        self._num_texts = sources[0].examples.num_texts
-        self._pairs = drawing.pairing != "single"
-        self._max_masks = drawing.masking.num_slots(sequence_length - drawing.num_specials)
-        self._entries = masking.entries(
-            tokenizer.vocabulary_size, tokenizer.special_ids, tokenizer.mask_id
-        )
-        self._finished, self._masked = map(compiled, (self._finish, self._mask))
-        self._text_bits = self._num_texts * pairing.NUM_BITS
-        self._num_bits = self._text_bits + masking.num_bits(
-            drawing.masking, sequence_length, self._max_masks
+        self._drawing, self._seed = settings.drawing, settings.seed
+        self._kind = finishing.row_kind(
+            settings.tokenizer,
+            settings.drawing,
+            sequence_length=sequence_length,
+            num_texts=sources[0].examples.num_texts,
         )
 
     def draw(self, batch, rate, share: Share) -> Batch:
@@ -155,59 +139,15 @@ class Shape:
         order = _order(self._number, 0)
         stream, index = mixing.stream_rows(row, self._counts, seed=self._seed, stream=order)
         seed = [self._seed, _ROWS + (self._number << 8)]
-        bits = draws.row_bits(seed, row[0], row.shape[0], self._num_bits)
+        bits = draws.row_bits(seed, row[0], row.shape[0], self._kind.num_bits)
         if len(self._sources) == 1:
             texts, used, bits = self._texts(0, index, bits)
-            token_ids = self._sources[0].arrays.token_ids
-            return self._finished(token_ids, texts, used, bits, rate)
-        inputs, follows, used, bits = self._stitched(stream, index, bits)
-        num_rows = row.shape[0]
-        inputs = {name: self._ensured(name, value, num_rows) for name, value in inputs.items()}
-        shape = [num_rows, self._num_texts]
-        return self._masked(
-            inputs,
-            tf.ensure_shape(follows, shape),
-            tf.ensure_shape(used, shape),
-            tf.ensure_shape(bits, [num_rows, self._num_bits]),
-            rate,
-        )
-
-    def _assembled(self, token_ids, texts: pairing.Texts, used):
-        """Rows without masks: features, and which texts follow."""
-        inputs = rows.assemble(
-            token_ids,
-            texts,
-            used,
-            sequence_length=self._length,
-            tokenizer=self._settings.tokenizer,
-            pairs=self._pairs,
-        )
-        return inputs, tf.reshape(texts.follows, tf.shape(used))
-
-    def _finish(self, token_ids, texts: pairing.Texts, used, bits, rate) -> Batch:
-        return self._mask(*self._assembled(token_ids, texts, used), used, bits, rate)
-
-    def _mask(self, inputs, follows, used, bits, rate) -> Batch:
-        """Batches from rows of which the number is known."""
-        masked = masking.mask_tokens(
-            inputs[features.TOKEN_IDS],
-            bits[:, self._text_bits :],
-            entries=self._entries,
-            masking=self._drawing.masking,
-            max_masks=self._max_masks,
-            rate=rate,
-            starts=self._word_starts(inputs[features.TOKEN_IDS]),
-        )
-        inputs = {
-            **inputs,
-            features.TOKEN_IDS: masked.token_ids,
-            features.MASK_POSITIONS: masked.positions,
-        }
-        labels, weights = {features.MASKED_LM: masked.ids}, {features.MASKED_LM: masked.weights}
-        if self._pairs:
-            labels[self._drawing.pairing] = tf.cast(follows & used, tf.int32)
-            weights[self._drawing.pairing] = tf.cast(used, tf.float32)
-        return inputs, labels, weights
+            finish = finishing.finish(self._kind)
+            return finish(self._sources[0].arrays.tokens, texts, used, bits, rate)
+        given, bits = self._stitched(stream, index, bits)
+        given = finishing.ensured(self._kind, given, row.shape[0])
+        bits = tf.ensure_shape(bits, [row.shape[0], self._kind.num_bits])
+        return finishing.finish_filled(self._kind)(given, bits, rate)
 
     def _texts(self, store: int, index, bits):
         """The texts of rows of one store, which of them are used, and the rows' bits."""
@@ -218,12 +158,12 @@ class Shape:
             version = index // num_rows % drawing.duplicates
             seed = [self._seed, _DUPLICATES + (_order(self._number, source.number) << 8)]
             number = version * num_rows + source.examples.place(index)
-            bits = draws.hashed_bits(seed, number, self._num_bits)
+            bits = draws.hashed_bits(seed, number, self._kind.num_bits)
         sentence, room = source.examples.draw(index)  # (B, S)
         used = room > 0
         texts = pairing.draw_texts(
             tf.reshape(sentence, [-1]),
-            tf.reshape(bits[:, : self._text_bits], [-1, pairing.NUM_BITS]),
+            tf.reshape(bits[:, : self._kind.text_bits], [-1, pairing.NUM_BITS]),
             source.arrays.sentence_offsets,
             source.arrays.document_offsets,
             num_tokens=tf.reshape(room, [-1]),
@@ -232,25 +172,16 @@ class Shape:
         return texts, used, bits
 
     def _stitched(self, stream, index, bits):
-        """Rows from several stores, each from its own: features, what follows, used, and bits."""
+        """Rows of tokens from several stores, each from its own, and their bits."""
 
         def drawn(store, place):
-            texts, used, drawn_bits = self._texts(
+            texts, used, of_rows = self._texts(
                 store, tf.gather(index, place), tf.gather(bits, place)
             )
-            token_ids = self._sources[store].arrays.token_ids
-            return *self._assembled(token_ids, texts, used), used, drawn_bits
+            tokens = self._sources[store].arrays.tokens
+            return finishing.filled(self._kind, tokens, texts, used), of_rows
 
         return mixing.stitched(stream, len(self._sources), drawn)
-
-    def _ensured(self, name: str, value, num_rows: int):
-        sizes = {"B": num_rows, "T": self._length, "S": self._num_texts}
-        return tf.ensure_shape(value, [sizes[letter] for letter in features.FEATURES[name].shape])
-
-    def _word_starts(self, token_ids):
-        if self._drawing.masking.unit != "word":
-            return None
-        return tf.gather(tf.constant(self._settings.tokenizer.word_starts), token_ids)
 
 
 @dataclass(frozen=True)
@@ -332,14 +263,9 @@ def _shapes(
     return shapes
 
 
-def example_starts(store: Store, drawing: Drawing, sequence_length: int) -> np.ndarray:
-    """int64 (E,): the sentences that the examples of an epoch start with."""
-    starts = pairing.example_starts(
-        store.sentence_offsets,
-        store.document_offsets,
-        sequence_length - drawing.num_specials,
-        drawing.min_tokens,
-    )
+def _starts(store: Store, drawing: Drawing, sequence_length: int) -> np.ndarray:
+    """uint32 or int64 (E,): the sentences that the examples of an epoch start with."""
+    starts = find_examples(store, sequence_length - drawing.num_specials, drawing.min_tokens)
     if not len(starts):
         raise ValueError(
             f"The store {store.path} holds no document of {drawing.min_tokens} tokens or more."
@@ -352,11 +278,11 @@ class _Opened:
 
     def __init__(self, store: Store, drawing: Drawing, sequence_length: int):
         self.arrays = rows.map_arrays(store)
-        self.starts = example_starts(store, drawing, sequence_length)
+        self.starts = _starts(store, drawing, sequence_length)
         self.lengths = np.zeros(0, np.int64)
         if drawing.layout != "padded":
             budget = sequence_length - drawing.num_specials
-            self.lengths = pairing.example_lengths(
+            self.lengths = example_lengths(
                 self.starts, store.sentence_offsets, store.document_offsets, budget
             )
 

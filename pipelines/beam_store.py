@@ -53,8 +53,10 @@ def write_store_by_beam(
             holds no text, or what is wrong with the sources; names the first 20.
     """
     from tfpt.pipelines.store import FORMAT
+    from tfpt.pipelines.store_parts import check_segmented
 
     check_beam()
+    check_segmented(documents, tokenizer)
     target = str(path).rstrip("/") if is_remote(str(path)) else os.path.abspath(path)
     parts = part_work.parts_of(documents)
     plan = part_work.plan_for(parts, format=FORMAT, vocabulary_sha256=tokenizer.sha256)

@@ -37,6 +37,7 @@ from tfpt.pipelines.cleaning.part_files import (
     finish_part,
     part_description,
 )
+from tfpt.pipelines.cleaning.personal_data import check_regions
 from tfpt.pipelines.cleaning.report import corpus_report, report_text
 from tfpt.pipelines.cleaning.settings import (
     Cleaning,
@@ -126,6 +127,8 @@ def begun_cleaning(documents: Any, path: str | Path, cleaning: Cleaning) -> Iter
     part_work.refuse_existing(target, noun="A cleaned corpus", last=REPORT, made="joined")
     check_cleaning(cleaning)
     check_languages(cleaning.keep_languages)
+    if cleaning.personal_data:
+        check_regions(cleaning.phone_regions)
     sources = {
         source: read_documents(source, field=cleaning.overlap_field, encoding="auto")
         for source in cleaning.overlap

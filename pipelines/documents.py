@@ -34,6 +34,7 @@ class Documents:
 
     Attributes:
         num_bytes: How much there is to read, in bytes on disk; None if unknown.
+        segmented: Whether the words of the sentences are separated by white space.
         bytes_read: How much of it the iteration under way has read; 0 when a new one starts.
         encodings: What files turned out to be written in, by path, where that is detected; of those
             that were read so far.
@@ -44,6 +45,7 @@ class Documents:
         source: Callable[[], Iterable[Document]] | Sequence[Part],
         *,
         num_bytes: int | None = None,
+        segmented: bool = False,
     ):
         """Wrap any source of documents.
 
@@ -52,8 +54,10 @@ class Documents:
                 on. Empty sentences and empty documents are left out. It may call `advance`. Or
                 parts, as `read_documents` makes them.
             num_bytes: What the calls of `advance` add up to, if known.
+            segmented: See `read_documents`.
         """
         self._source = source
+        self.segmented = segmented
         self.num_bytes = num_bytes
         self.bytes_read = 0
         self.encodings: dict[str, str] = {}
@@ -105,6 +109,7 @@ def read_documents(
     field: str = "text",
     encoding: str = "utf-8",
     language: str = "en",
+    segmented: bool = False,
 ) -> Documents:
     """Read documents from text, JSON Lines, CSV, TSV and Parquet files, or tensorflow-datasets.
 
@@ -135,6 +140,9 @@ def read_documents(
             `tfpt.pipelines.detection.detect_encoding`; `Documents.encodings` tells the result. A
             byte order mark is dropped. Parquet and data sets are always UTF-8.
         language: ISO 639 code, for splitting running text into sentences.
+        segmented: Whether white space separates the words also where the language writes none, as
+            in Chinese text that went through a word segmenter. A token store then keeps where words
+            begin, for masking whole words.
 
     Raises:
         FileNotFoundError: Nothing at a path, or no file that matches a glob.
@@ -142,7 +150,7 @@ def read_documents(
             byte that is not of `encoding` or a NUL, a damaged file, a broken record, a record
             without `field`; names file and line.
     """
-    reading = Reading(layout, field, encoding, language)
+    reading = Reading(layout, field, encoding, language, segmented)
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources:
         raise ValueError("`source` is an empty list; name at least one file, glob or folder.")
@@ -163,7 +171,11 @@ def read_documents(
 def _joined(parts: Sequence[Part]) -> Documents:
     """The documents of all parts, one part after the other."""
     sizes = [part.num_bytes for part in parts]
-    return Documents(parts, num_bytes=None if None in sizes else sum(filter(None, sizes)))
+    return Documents(
+        parts,
+        num_bytes=None if None in sizes else sum(filter(None, sizes)),
+        segmented=any(part.reading.segmented for part in parts),
+    )
 
 
 def _check_format(path: str) -> None:

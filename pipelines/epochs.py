@@ -49,6 +49,8 @@ def _keys(epoch, seed: int, stream: int):
     numbers by a random key.
     """
     outer = tf.cast(row_bits([seed, _STREAM], stream, 1, 12), tf.uint64)
+    # The rows of a batch are of one epoch or two.
+    epoch, place = tf.unique(tf.cast(epoch, tf.int64))
     epoch = tf.cast(epoch, tf.uint64)
     words = [
         tf.raw_ops.RandomIndexShuffle(
@@ -59,4 +61,4 @@ def _keys(epoch, seed: int, stream: int):
         )
         for number in range(3)
     ]
-    return tf.stack(words, axis=1)
+    return tf.gather(tf.stack(words, axis=1), place)

@@ -225,7 +225,7 @@ def _whole_units(units, wanted, uniform, max_masks: int):
 
 
 def _put(token_ids, positions, used, values):
-    """`token_ids` with `values` at the `positions`, (B, P) each, that are used; none comes twice."""
+    """`token_ids` with `values` at those of the `positions`, (B, P) each, that are used."""
     length = tf.shape(token_ids)[1]
     # What is not used lands behind the row.
     column = tf.where(used, positions, length)

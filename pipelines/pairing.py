@@ -5,18 +5,15 @@ Shape letters: N examples, S sentences of the store, D documents, E examples of 
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfpt.pipelines import draws
+from tfpt.pipelines.examples import MIN_TOKENS
 
 # 32-bit draws that an example takes; a multiple of 4.
 NUM_BITS = 12
 # Share of the pairs with a shorter target length (Devlin et al. 2019, appendix A.2).
 SHORT_RATE = 0.1
-MIN_TARGET = 2
-# Few enough that their offsets stay in the processor's cache.
-_DOCUMENTS_AT_ONCE = 1 << 13
 
 
 class Texts(NamedTuple):
@@ -29,55 +26,6 @@ class Texts(NamedTuple):
     a_sentence: tf.Tensor  # the sentence that A comes from
     b_sentence: tf.Tensor
     follows: tf.Tensor  # bool (N,): whether B follows A
-
-
-def example_starts(
-    sentence_offsets, document_offsets, num_tokens: int, min_tokens: int = MIN_TARGET
-) -> np.ndarray:
-    """The sentence each example of an epoch starts with.
-
-    A document is cut greedily at sentence ends into stretches of at most `num_tokens` tokens (a
-    longer sentence is a stretch of its own). Documents of fewer than `min_tokens` give no example:
-    a single token cannot be cut in two.
-
-    Args:
-        sentence_offsets: int64 (S + 1,), in tokens.
-        document_offsets: int64 (D + 1,), in sentences.
-        num_tokens: Most tokens in a stretch.
-        min_tokens: Fewest tokens in a stretch, 1 or 2.
-
-    Returns:
-        int64 (E,), ascending.
-    """
-    is_start = np.zeros(len(sentence_offsets), bool)
-    for first in range(0, len(document_offsets) - 1, _DOCUMENTS_AT_ONCE):
-        borders = np.array(document_offsets[first : first + _DOCUMENTS_AT_ONCE + 1])
-        part = slice(borders[0], borders[-1] + 1)
-        offsets = np.array(sentence_offsets[part])
-        _mark_starts(is_start[part], offsets, borders - borders[0], num_tokens, min_tokens)
-    return np.flatnonzero(is_start)
-
-
-def _mark_starts(is_start, offsets, borders, num_tokens: int, min_tokens: int) -> None:
-    """`example_starts` for some documents."""
-    current, ends = borders[:-1], borders[1:]
-    more = offsets[ends] - offsets[current] >= min_tokens
-    # One stretch of every document at a time: as many rounds as the longest document has stretches.
-    while len(current := current[more]):
-        ends = ends[more]
-        is_start[current] = True
-        following = np.searchsorted(offsets, offsets[current] + num_tokens, side="right") - 1
-        current = np.minimum(np.maximum(following, current + 1), ends)
-        # A last sentence of a single token cannot be cut in two: it stays with the stretch before.
-        more = (current < ends) & (offsets[ends] - offsets[current] >= min_tokens)
-
-
-def example_lengths(starts, sentence_offsets, document_offsets, num_tokens: int) -> np.ndarray:
-    """int64 (E,): the tokens of the stretches that start there, at most `num_tokens`."""
-    documents = np.searchsorted(document_offsets, starts, side="right")
-    ends = np.minimum(np.append(starts[1:], len(sentence_offsets) - 1), document_offsets[documents])
-    lengths = np.asarray(sentence_offsets)[ends] - np.asarray(sentence_offsets)[starts]
-    return np.minimum(lengths, num_tokens)
 
 
 def draw_texts(
@@ -99,7 +47,7 @@ def draw_texts(
     "sentence_order": B always follows; in half of the examples the two change places.
 
     Args:
-        first_sentence: int64 (N,), from `example_starts`.
+        first_sentence: int64 (N,), see `examples.find_examples`.
         bits: uint32 (N, NUM_BITS); see `draws.row_bits`.
         sentence_offsets: int64 (S + 1,).
         document_offsets: int64 (D + 1,); for "next_sentence" of at least two documents.
@@ -186,8 +134,8 @@ def _number_of(offsets, position):
 
 def _target_length(short_bits, length_bits, num_tokens: int):
     short = draws.uniform(short_bits) < SHORT_RATE
-    span = tf.cast(num_tokens - MIN_TARGET + 1, tf.float32)
-    length = MIN_TARGET + tf.cast(draws.uniform(length_bits) * span, tf.int64)
+    span = tf.cast(num_tokens - MIN_TOKENS + 1, tf.float32)
+    length = MIN_TOKENS + tf.cast(draws.uniform(length_bits) * span, tf.int64)
     return tf.where(short, tf.minimum(length, num_tokens), num_tokens)
 
 

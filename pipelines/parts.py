@@ -44,6 +44,7 @@ class Reading:
     field: str
     encoding: str
     language: str
+    segmented: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:

@@ -34,7 +34,7 @@ def masked_lm(
     Batch N is a pure function of the stores, the settings, the seed and N: the same on any machine
     and at any parallelism, and to start at N costs nothing. An epoch visits every example (a
     stretch of whole sentences of a document, of at most a row's tokens; see
-    `pairing.example_starts`) once, in random order; a batch may cross epochs. Random texts B come
+    `examples.example_starts`) once, in random order; a batch may cross epochs. Random texts B come
     from the whole store. A document of one sentence is cut in two at a random token; one of a
     single token only serves as a random B.
 

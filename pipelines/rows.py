@@ -4,7 +4,7 @@ Shape letters: B rows, T tokens in a row, S texts (or pairs) in a row, E example
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,26 +13,43 @@ from tfpt import features
 from tfpt.pipelines import packs, pairing
 from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.store import Store, tensor_over
-from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Orders of a stream have its number; what turns its lists of texts, this more.
 _TURNS = 1 << 40
+
+
+class Tokens(NamedTuple):
+    """The tokens of a store."""
+
+    ids: Any  # uint16 or uint32 (N,)
+    starts: Any  # uint8 (N,): 1 where a word begins; None where only the vocabulary tells
 
 
 @dataclass(frozen=True)
 class Arrays:
     """The arrays of a store as tensors over the mapped files."""
 
-    token_ids: Any  # uint16 or uint32 (N,)
+    tokens: Tokens
     sentence_offsets: Any  # int64 (S + 1,)
     document_offsets: Any  # int64 (D + 1,)
 
 
 def map_arrays(store: Store) -> Arrays:
     """Without a copy; the files stay mapped as long as the tensors live."""
+    starts = None if store.word_starts is None else tensor_over(store.word_starts)
     return Arrays(
-        *map(tensor_over, (store.token_ids, store.sentence_offsets, store.document_offsets))
+        Tokens(tensor_over(store.token_ids), starts),
+        tensor_over(store.sentence_offsets),
+        tensor_over(store.document_offsets),
     )
+
+
+class Specials(NamedTuple):
+    """The special tokens that every row has."""
+
+    pad_id: int
+    cls_id: int
+    sep_id: int
 
 
 class Examples:
@@ -42,14 +59,14 @@ class Examples:
         """One example to a row.
 
         Args:
-            starts: int64 (E,), see `pairing.example_starts`.
+            starts: uint32 or int64 (E,), see `examples.find_examples`.
             num_tokens: Most tokens of an example.
             seed, stream: Of the orders; see `shuffled_rows`.
         """
         self.num_rows = len(starts)
         self.num_texts = 1
-        # Half the memory; a store of 2**32 sentences has 100 billion tokens or more.
-        self._starts = tf.constant(starts.astype(np.uint32) if _is_small(starts) else starts)
+        is_mapped = isinstance(starts, np.memmap)
+        self._starts = tensor_over(starts) if is_mapped else tf.constant(starts)
         self._num_tokens = num_tokens
         self._seed, self._stream = seed, stream
 
@@ -78,10 +95,6 @@ class Examples:
             size=self.num_rows,
             stream=self._stream,
         )
-
-
-def _is_small(starts: np.ndarray) -> bool:
-    return not len(starts) or int(starts.max()) < 1 << 32
 
 
 class PackedExamples(Examples):
@@ -129,18 +142,18 @@ class PackedExamples(Examples):
 
 
 def assemble(
-    token_ids,
+    tokens: Tokens,
     texts: pairing.Texts,
     used,
     *,
     sequence_length: int,
-    tokenizer: TextTokenizer,
+    specials: Specials,
     pairs: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Any]:
     """Rows of tokens: [CLS] A [SEP] B [SEP], or [CLS] A [SEP], once or several times in a row.
 
     Args:
-        token_ids: Of the store, uint16 or uint32 (N,).
+        tokens: Of the store.
         texts: Of B * S examples, row by row.
         used: bool (B, S): where there is an example; those of a row stand first.
         sequence_length: T.
@@ -148,12 +161,13 @@ def assemble(
 
     Returns:
         The features `token_ids`, `segment_ids`, `padding_mask`; where S > 1 also `text_ids`,
-        `position_ids` and `text_positions`; see features.py.
+        `position_ids` and `text_positions`; see features.py. And where a word begins, bool (B, T);
+        None where the store does not tell.
     """
     column = tf.range(sequence_length)[None, :]
     if used.shape[1] == 1:
         parts = [getattr(texts, name)[:, None] for name in _PLACES]
-        return _filled(token_ids, column, parts, tokenizer, pairs)
+        return _filled(tokens, column, parts, specials, pairs)
     used = tf.cast(used, tf.int32)
     parts = [tf.reshape(getattr(texts, name), tf.shape(used)) for name in _PLACES]
     a_length, b_length = tf.cast(parts[1], tf.int32), tf.cast(parts[3], tf.int32)
@@ -164,24 +178,25 @@ def assemble(
     # Past the last example, one that is nowhere: its length is such that no column is in it.
     parts = [tf.gather(tf.pad(part, [[0, 0], [0, 1]]), number, batch_dims=1) for part in parts]
     inside = number < used.shape[1]
-    filled = _filled(token_ids, position, parts, tokenizer, pairs)
+    filled, starts = _filled(tokens, position, parts, specials, pairs)
     ids = {name: tf.where(inside, value, 0) for name, value in filled.items()}
-    ids[features.TOKEN_IDS] = tf.where(inside, filled[features.TOKEN_IDS], tokenizer.pad_id)
-    return {
-        **ids,
+    ids[features.TOKEN_IDS] = tf.where(inside, filled[features.TOKEN_IDS], specials.pad_id)
+    places = {
         features.TEXT_IDS: tf.where(inside, number + 1, 0),
         features.POSITION_IDS: tf.where(inside, position, 0),
         features.TEXT_POSITIONS: begins[:, :-1] * used,
     }
+    return {**ids, **places}, starts
 
 
 _PLACES = ("a_start", "a_length", "b_start", "b_length")
 
 
-def _filled(token_ids, position, parts, tokenizer: TextTokenizer, pairs: bool) -> dict[str, Any]:
+def _filled(tokens: Tokens, position, parts, specials: Specials, pairs: bool):
     """The tokens at `position` (B, T) of each column's example; `parts` are (B, 1) or (B, T)."""
+    num_tokens = tokens.ids.shape[0]
     # Places in a file of fewer than 2**31 tokens fit into 32 bits, which is faster.
-    places = tf.int32 if token_ids.shape[0] < 1 << 31 else tf.int64
+    places = tf.int32 if num_tokens < 1 << 31 else tf.int64
     a_start, b_start = tf.cast(parts[0], places), tf.cast(parts[2], places)
     a_end = 1 + tf.cast(parts[1], tf.int32)  # the position of the first [SEP]
     b_end = a_end + 1 + tf.cast(parts[3], tf.int32) if pairs else a_end  # of the last
@@ -192,17 +207,18 @@ def _filled(token_ids, position, parts, tokenizer: TextTokenizer, pairs: bool) -
         origin = tf.where(in_b, b_start - tf.cast(a_end, places) - 1, origin)
     # What is no token of a text is read from somewhere, and written over.
     source = tf.cast(position, places) + origin
-    source = tf.clip_by_value(source, 0, tf.cast(token_ids.shape[0] - 1, places))
-    row = tf.cast(tf.gather(token_ids, source), tf.int32)
+    source = tf.clip_by_value(source, 0, tf.cast(num_tokens - 1, places))
+    row = tf.cast(tf.gather(tokens.ids, source), tf.int32)
     mask = position <= b_end
-    row = tf.where(mask, row, tokenizer.pad_id)
+    row = tf.where(mask, row, specials.pad_id)
     is_end = (position == a_end) | (position == b_end) if pairs else position == a_end
-    row = tf.where(is_end, tokenizer.sep_id, row)
-    row = tf.where(position == 0, tokenizer.cls_id, row)
+    row = tf.where(is_end, specials.sep_id, row)
+    row = tf.where(position == 0, specials.cls_id, row)
     mask = tf.cast(mask, tf.int32)
     segments = tf.cast(in_b, tf.int32) * mask if pairs else tf.zeros_like(row)
-    return {
+    inputs = {
         features.TOKEN_IDS: row,
         features.SEGMENT_IDS: segments,
         features.PADDING_MASK: mask,
     }
+    return inputs, None if tokens.starts is None else tf.gather(tokens.starts, source) > 0

@@ -3,6 +3,7 @@
     store.json              counts, vocabulary hash, sha256 of each 64 MiB, tfpt version
     token_ids.bin           uint16 (N,), or uint32 for vocabularies past 65,536
     sentence_offsets.bin    int64 (S + 1,): sentence s is token_ids[offsets[s]:offsets[s + 1]]
+    word_starts.bin         uint8 (N,), where the texts were segmented: 1 where a word begins
     document_offsets.bin    int64 (D + 1,): document d has sentences offsets[d] to offsets[d + 1]
 
 All little-endian, no headers, one file per array: a tensor can then lie over a file, uncopied.
@@ -30,6 +31,9 @@ FORMAT = 2
 TOKEN_IDS = "token_ids.bin"
 SENTENCE_OFFSETS = "sentence_offsets.bin"
 DOCUMENT_OFFSETS = "document_offsets.bin"
+WORD_STARTS = "word_starts.bin"
+# A folder: where the examples of an epoch start; see examples.py.
+EXAMPLES = "examples"
 ARRAYS = (TOKEN_IDS, SENTENCE_OFFSETS, DOCUMENT_OFFSETS)
 # Of a file, in bytes: each has a checksum, so that damage can be placed.
 BLOCK = 64 << 20
@@ -48,13 +52,24 @@ class Store:
 
     @property
     def num_bytes(self) -> int:
-        """Of the arrays on disk."""
-        return sum((self.path / name).stat().st_size for name in ARRAYS)
+        """On disk, of all that has checksums."""
+        return sum(path.stat().st_size for path in checked_files(self))
+
+    @cached_property
+    def identity(self) -> str:
+        """The sha256 of its description, which has the checksums of its arrays."""
+        return hashlib.sha256((self.path / "store.json").read_bytes()).hexdigest()
 
     @cached_property
     def token_ids(self) -> np.ndarray:
         """uint16 or uint32 (N,)."""
         return np.memmap(self.path / TOKEN_IDS, f"<u{np.dtype(self.token_dtype).itemsize}", "c")
+
+    @cached_property
+    def word_starts(self) -> np.ndarray | None:
+        """uint8 (N,): 1 where a word begins; None where only the vocabulary tells."""
+        path = self.path / WORD_STARTS
+        return np.memmap(path, np.uint8, mode="c") if path.exists() else None
 
     @cached_property
     def sentence_offsets(self) -> np.ndarray:
@@ -133,17 +148,30 @@ def verify_store(store: Store) -> None:
 
 def verified_blocks(store: Store, num_threads: int | None = None) -> Iterator[int]:
     """`verify_store` step by step: gives the bytes of each block that is as it was written."""
-    description = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
-    for name, expected in description["files"].items():
-        path = store.path / name
+    for path, blocks in checked_files(store).items():
         for number, (size, digest) in enumerate(block_checksums(path, num_threads)):
-            if number >= len(expected["blocks"]) or digest != expected["blocks"][number]:
+            if number >= len(blocks) or digest != blocks[number]:
                 first = number * BLOCK
+                remedy = "Remove it" if path.parent.name == EXAMPLES else "Copy the file anew"
                 raise ValueError(
                     f"{path} is damaged in block {number}, bytes {first:,} to {first + size:,}: it "
-                    "is not what was written. Copy the file anew, or write the store anew."
+                    f"is not what was written. {remedy}, or write the store anew."
                 )
             yield size
+
+
+def checked_files(store: Store) -> dict[Path, list[str]]:
+    """The files of a store with the sha256 of each of their blocks.
+
+    Its arrays, and where the examples of an epoch start, for the lengths that were used.
+    """
+    description = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
+    found = {store.path / name: file["blocks"] for name, file in description["files"].items()}
+    for path in sorted((store.path / EXAMPLES).glob("*.json")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["store"] == store.identity:
+            found[path.with_suffix(".bin")] = kept["blocks"]
+    return found
 
 
 def checksums(path: Path) -> list[str]:

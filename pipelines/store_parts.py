@@ -3,6 +3,7 @@
 token_ids.bin           uint16 (n,) or uint32
 sentence_offsets.bin    int64 (s,): where each sentence ends, in tokens of the part
 document_offsets.bin    int64 (d,): where each document ends, in sentences of the part
+word_starts.bin         uint8 (n,), of segmented texts: 1 where a word begins
 part.json               counts, and sha256 of each 64 MiB
 """
 
@@ -12,12 +13,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfpt.pipelines.part_work import write_whole
-from tfpt.pipelines.store import ARRAYS, checksums
+from tfpt.pipelines.store import ARRAYS, WORD_STARTS, checksums
 from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
@@ -33,13 +34,21 @@ class Counts:
     num_documents: int
 
 
+class Tokenized(NamedTuple):
+    """Sentences as tokens."""
+
+    ids: np.ndarray  # int32 (n,)
+    lengths: np.ndarray  # int64, one for each sentence
+    starts: np.ndarray = np.zeros(0, np.uint8)  # (n,), 1 where a word begins, where that is told
+
+
 def write_part(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
     """Write the arrays of a part; the folder gets its name when they are whole."""
     beside = folder.with_suffix(".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     counts = _write_arrays(documents, tokenizer, beside)
-    files = {name: checksums(beside / name) for name in ARRAYS}
+    files = {name: checksums(beside / name) for name in _names(documents)}
     description = {
         "counts": asdict(counts),
         "encodings": getattr(documents, "encodings", {}),
@@ -56,7 +65,7 @@ def written_counts(folder: Path) -> Counts | None:
         return None
     try:
         description = part_description(folder)
-        files = {name: checksums(folder / name) for name in ARRAYS}
+        files = {name: checksums(folder / name) for name in description["files"]}
     except (FileNotFoundError, ValueError):
         files = None
     if files is None or files != description["files"]:
@@ -70,32 +79,66 @@ def part_description(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "part.json").read_text(encoding="utf-8"))
 
 
-def _write_arrays(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
-    """Stream the documents through the tokenizer into the three files; offsets without the 0."""
-    import tensorflow as tf
+def check_segmented(documents, tokenizer: TextTokenizer) -> None:
+    """Raise a ValueError where words that white space separates would not come out as words."""
+    if getattr(documents, "segmented", False) and tokenizer.kind != "wordpiece":
+        raise ValueError(
+            f"`segmented` texts need a WordPiece vocabulary, received one of the kind "
+            f"{tokenizer.kind}: to it the white space between words is text. Leave `segmented` out."
+        )
 
+
+def _names(documents) -> tuple[str, ...]:
+    return (*ARRAYS, WORD_STARTS) if getattr(documents, "segmented", False) else ARRAYS
+
+
+def _write_arrays(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
+    """Stream the documents through the tokenizer into the files; offsets without the 0."""
     dtype = token_dtype(tokenizer)
+    names = _names(documents)
+    tokenized = _tokenized_words if WORD_STARTS in names else _tokenized
     num_tokens = num_sentences = num_documents = 0
     with contextlib.ExitStack() as stack:
-        tokens, sentences, borders = (
-            stack.enter_context(open(folder / name, "wb")) for name in ARRAYS
+        tokens, sentences, borders, *words = (
+            stack.enter_context(open(folder / name, "wb")) for name in names
         )
         for batch in _sentence_batches(documents):
             texts = [sentence for document in batch for sentence in document]
-            ragged = tokenizer.tokenize(tf.constant(texts))
-            lengths = ragged.row_lengths().numpy()
+            ids, lengths, starts = tokenized(texts, tokenizer)
             document_ids = np.repeat(np.arange(len(batch)), [len(document) for document in batch])
             # A sentence without a token (control characters only, say) is none.
             kept = lengths > 0
             per_document = np.bincount(document_ids[kept], minlength=len(batch))
             per_document = per_document[per_document > 0]
-            tokens.write(ragged.values.numpy().astype(dtype).tobytes())
+            tokens.write(ids.astype(dtype).tobytes())
             sentences.write((num_tokens + np.cumsum(lengths[kept])).astype("<i8").tobytes())
             borders.write((num_sentences + np.cumsum(per_document)).astype("<i8").tobytes())
-            num_tokens += int(lengths.sum())
+            for file in words:
+                file.write(starts.tobytes())
+            num_tokens += len(ids)
             num_sentences += int(kept.sum())
             num_documents += len(per_document)
     return Counts(num_tokens, num_sentences, num_documents)
+
+
+def _tokenized(texts: list[str], tokenizer: TextTokenizer) -> Tokenized:
+    """The tokens of sentences, and how many each has."""
+    import tensorflow as tf
+
+    ragged = tokenizer.tokenize(tf.constant(texts))
+    return Tokenized(ragged.values.numpy(), ragged.row_lengths().numpy())
+
+
+def _tokenized_words(texts: list[str], tokenizer: TextTokenizer) -> Tokenized:
+    """The same of texts whose words are separated by white space, and where these begin."""
+    words = [text.split() for text in texts]
+    num_words = [len(one) for one in words]
+    ids, sizes, _ = _tokenized([word for one in words for word in one], tokenizer)
+    starts = np.zeros(len(ids), np.uint8)
+    # A word that gives no token begins nowhere.
+    starts[(np.cumsum(sizes) - sizes)[sizes > 0]] = 1
+    ends = np.concatenate([[0], np.cumsum(sizes)])[np.cumsum(num_words)]
+    return Tokenized(ids, np.diff(ends, prepend=0), starts)
 
 
 def _sentence_batches(documents: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:

@@ -21,19 +21,21 @@ import numpy as np
 
 from tfpt import __version__
 from tfpt.pipelines import part_work
+from tfpt.pipelines.examples import keep_usual_examples
 from tfpt.pipelines.part_work import Moved, part_folder, write_whole
 from tfpt.pipelines.store import (
-    ARRAYS,
     DOCUMENT_OFFSETS,
     FORMAT,
     SENTENCE_OFFSETS,
     TOKEN_IDS,
+    WORD_STARTS,
     Store,
     checksums,
     open_store,
 )
 from tfpt.pipelines.store_parts import (
     Counts,
+    check_segmented,
     part_description,
     token_dtype,
     write_part,
@@ -87,6 +89,7 @@ def write_store(
     partial = part_work.partial_folder(target)
     part_work.refuse_existing(target, noun="A store", last="store.json", made="joined")
     part_work.check_num_workers(num_workers)
+    check_segmented(documents, tokenizer)
     parts = part_work.parts_of(documents)
     plan = part_work.plan_for(parts, format=FORMAT, vocabulary_sha256=tokenizer.sha256)
     with part_work.begun(partial, plan, tokenizer.save):
@@ -94,7 +97,9 @@ def write_store(
         if hasattr(documents, "encodings"):
             documents.encodings.update(part_encodings(partial, len(parts)))
         join_parts(partial, len(parts), tokenizer).rename(target)
-    return open_store(target, tokenizer)
+    store = open_store(target, tokenizer)
+    keep_usual_examples(store)
+    return store
 
 
 def _write_parts(
@@ -143,11 +148,14 @@ def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
     shutil.rmtree(joined, ignore_errors=True)
     joined.mkdir()
     folders = [part_folder(partial, number) for number in range(num_parts)]
-    counts = [Counts(**part_description(folder)["counts"]) for folder in folders]
+    parts = [part_description(folder) for folder in folders]
+    counts = [Counts(**part["counts"]) for part in parts]
     total = Counts(*np.sum([list(asdict(one).values()) for one in counts], axis=0).tolist())
     if not total.num_tokens:
         raise ValueError("The corpus is empty: no document holds a token. Check the sources.")
-    _concatenate([folder / TOKEN_IDS for folder in folders], joined / TOKEN_IDS)
+    names = list(parts[0]["files"])
+    for name in {TOKEN_IDS, WORD_STARTS}.intersection(names):
+        _concatenate([folder / name for folder in folders], joined / name)
     for name, sizes in (
         (SENTENCE_OFFSETS, [one.num_tokens for one in counts]),
         (DOCUMENT_OFFSETS, [one.num_sentences for one in counts]),
@@ -155,7 +163,7 @@ def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
         _shift([folder / name for folder in folders], sizes, joined / name)
     tokenizer.save(joined)
     files = {}
-    for name in ARRAYS:
+    for name in names:
         size = (joined / name).stat().st_size
         files[name] = {"bytes": size, "blocks": checksums(joined / name)}
     description = {

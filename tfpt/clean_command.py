@@ -53,6 +53,13 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option(
     "--personal-data", is_flag=True, help="Mask e-mail addresses, phone and card numbers."
 )
+@click.option(
+    "--phone-regions",
+    default="US,GB,DE,FR,IL,IN,CA,BR",
+    show_default=True,
+    callback=_codes,
+    help="Where phone numbers are written without the code of the country. Fewer are faster.",
+)
 @click.option("--exact-duplicates", is_flag=True, help="Drop documents that were there before.")
 @click.option(
     "--near-duplicates",

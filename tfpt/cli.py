@@ -207,6 +207,9 @@ def records(recipe, assignments, batches, shards, out) -> None:
     click.echo(f"{out}: {written.num_rows:,} rows in {len(written.shards)} shards")
 
 
+main.add_command(data_service)
+
+
 @main.command()
 @click.argument("recipe")
 @command.setting
@@ -285,9 +288,6 @@ def demo(out) -> None:
     from tfpt.recipes import demo as recipe
 
     recipe.run(Path(out))
-
-
-main.add_command(data_service)
 
 
 def _verify(paths: Sequence[str]) -> None:

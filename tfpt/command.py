@@ -65,6 +65,13 @@ _LANGUAGE = click.option(
     help="ISO 639 code, for splitting running text into sentences.",
 )
 
+_SEGMENTED = click.option(
+    "--segmented",
+    is_flag=True,
+    help="White space separates the words, as in Chinese text that a word segmenter wrote; so that "
+    "whole words can be masked.",
+)
+
 beam = click.option(
     "--beam",
     multiple=True,
@@ -78,10 +85,11 @@ beam = click.option(
 _ARGUMENT = re.compile(r'\b(encoding|field|language|layout)="([^"]*)"')
 _STEPS = (
     "unicode|min_words|max_words|repetition|keep_languages|count_languages|min_confidence|"
-    "overlap|overlap_field|overlap_words|personal_data|exact_duplicates|near_duplicates"
+    "overlap|overlap_field|overlap_words|personal_data|phone_regions|exact_duplicates|near_duplicates"
 )
 _STEP = re.compile(rf"`({_STEPS})`(?: of Cleaning)?()|\b({_STEPS})(=)")
 _OPTIONS = {
+    "`segmented`": "--segmented",
     "`vocabulary_size`": "--size",
     "vocabulary_size=": "--size ",
     "vocabulary_size": "--size",
@@ -147,7 +155,13 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 def reading(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that tell how texts are read: the arguments of `read_documents`."""
-    for option in (_LANGUAGE, _ENCODING, _FIELD, _LAYOUT):  # help shows the last one first
+    for option in (
+        _SEGMENTED,
+        _LANGUAGE,
+        _ENCODING,
+        _FIELD,
+        _LAYOUT,
+    ):  # help shows the last one first
         function = option(function)
     return function
 
@@ -157,7 +171,7 @@ def sampling(function: Callable[..., None]) -> Callable[..., None]:
     return _MAX_MEGABYTES(_SEED(function))
 
 
-def documents(sources: Sequence[str], **reading: str) -> Any:
+def documents(sources: Sequence[str], **reading: Any) -> Any:
     """The documents of a command; `reading` as `read_documents` takes it."""
     from tfpt import pipelines
 

@@ -11,13 +11,16 @@ A report of a part, all of it ready for JSON:
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 # Characters of an example.
 _LONGEST = 200
 
 Report = dict[str, Any]
+
+# Why a duplicate is dropped.
+REPEATS = "repeats an earlier document"
 
 
 def empty_report(steps: Iterable[str]) -> Report:
@@ -94,6 +97,43 @@ def add_example(
     is_among = len(there) < most or key < there[-1]["key"]
     if is_among and all(one["key"] != key for one in there):
         examples[reason] = _lowest([*there, {"key": key, **make()}], most)
+
+
+def begin_duplicates(report: Report, steps: Iterable[str]) -> None:
+    """Enter what is left before the steps of duplicates, from which they take out."""
+    for name in steps:
+        report["steps"][name]["after"] = dict(report["after"])
+
+
+def take_out_duplicate(
+    report: Report,
+    steps: Sequence[str],
+    document: tuple[str, ...],
+    *,
+    earlier: int,
+    num_examples: int,
+) -> None:
+    """Take a duplicate out of what the report counts.
+
+    Args:
+        report: Where `begin_duplicates` was called.
+        steps: The step that dropped it, and those of duplicates that come later.
+        document: As it was written by the steps before.
+        earlier: The number of the document that it repeats.
+        num_examples: Of a reason.
+    """
+    step = report["steps"][steps[0]]
+    for totals in (report["after"], *(report["steps"][name]["after"] for name in steps)):
+        num_characters = count_document(totals, document, -1)
+    count_length(report["lengths_after"], num_characters, -1)
+    add(step["dropped"], REPEATS)
+    add_example(
+        step["examples"],
+        REPEATS,
+        document,
+        lambda: {"text": shortened(" ".join(document)), "detail": "", "document": earlier},
+        num_examples,
+    )
 
 
 def _lowest(examples: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

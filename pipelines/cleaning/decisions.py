@@ -17,7 +17,12 @@ import numpy as np
 from tfpt.pipelines import part_work
 from tfpt.pipelines.cleaning.duplicates import earlier_documents
 from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, num_bands, similarity
-from tfpt.pipelines.cleaning.part_files import part_band, part_hashes, part_signatures
+from tfpt.pipelines.cleaning.part_files import (
+    new_mapped,
+    part_band,
+    part_hashes,
+    part_signatures,
+)
 from tfpt.pipelines.cleaning.settings import DUPLICATE_STEPS, Cleaning
 from tfpt.pipelines.part_work import part_folder
 
@@ -80,7 +85,7 @@ def write_decisions(
 ) -> None:
     """Write the decisions of a step; of several earlier documents, the first is named."""
     beside = _beside(_path(partial, step))
-    earlier = np.memmap(beside, "<i8", "w+", shape=(max(total, 1),))
+    earlier = new_mapped(beside, "<i8", (max(total, 1),))
     earlier[:] = -1
     for pairs in found:
         for documents, firsts in pairs:

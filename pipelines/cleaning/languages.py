@@ -37,7 +37,7 @@ def known_languages() -> list[str]:
 
 def check_languages(codes: tuple[str, ...]) -> None:
     """Raise ValueError for a language that is not known."""
-    known = known_languages()
+    known = known_languages() if codes else []  # the model takes a second to load
     if unknown := [code for code in codes if code not in known]:
         raise ValueError(
             f"`keep_languages` has {', '.join(unknown)}, which cannot be told apart. Known are "

@@ -66,7 +66,7 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 </div>
 
 <section><h2>Documents after each step</h2>
-{{ funnel }}
+{{ funnel | safe }}
 <table>
 <tr><th>step</th><th class="n">dropped</th><th class="n">changed</th><th class="n">documents</th>
 <th class="n">sentences</th><th class="n">characters</th></tr>
@@ -82,9 +82,9 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 {% endfor %}
 </table></section>
 
-<section><h2>Length of documents</h2>{{ lengths }}</section>
+<section><h2>Length of documents</h2>{{ lengths | safe }}</section>
 
-{% if languages %}<section><h2>Languages of documents</h2>{{ languages }}
+{% if languages %}<section><h2>Languages of documents</h2>{{ languages | safe }}
 <p class="note">Of the documents that reached this step.</p></section>{% endif %}
 
 {% if reasons %}<section><h2>Why documents were dropped</h2>
@@ -147,7 +147,6 @@ def write_page(report: dict[str, Any], path: Path) -> None:
 def page(report: dict[str, Any]) -> str:
     """The page of a report."""
     import jinja2
-    from markupsafe import Markup
 
     names = ["before", *(TITLES[step["name"]] for step in report["steps"])]
     documents = [report["before"]["documents"]]
@@ -162,9 +161,9 @@ def page(report: dict[str, Any]) -> str:
         titles=TITLES,
         share=_share,
         # Of our own making; all text of the corpus is escaped.
-        funnel=Markup(plots.funnel(names, documents)),
-        lengths=Markup(plots.lengths(report["lengths"])),
-        languages=Markup(plots.languages(shares)) if shares else "",
+        funnel=plots.funnel(names, documents),
+        lengths=plots.lengths(report["lengths"]),
+        languages=plots.languages(shares) if shares else "",
         reasons=[
             (step["name"], reason, count)
             for step in report["steps"]

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -111,16 +112,26 @@ def document_line(document: Sequence[str]) -> str:
 
 def _write_bands(folder: Path, num_documents: int, threshold: float) -> None:
     """Each band in a row: so one is read without the others."""
-    shape = (num_bands(threshold), num_documents)
     if not num_documents:  # nothing can be mapped
         (folder / BANDS).touch()
         return
-    bands = np.memmap(folder / BANDS, "<u8", "w+", shape=shape)
+    bands = new_mapped(folder / BANDS, "<u8", (num_bands(threshold), num_documents))
     with open(folder / SIGNATURES, "rb") as file:
         for start in range(0, num_documents, _AT_ONCE):
             rows = np.fromfile(file, "<u4", _AT_ONCE * NUM_VALUES).reshape(-1, NUM_VALUES)
             bands[:, start : start + len(rows)] = band_keys(rows, threshold)
     bands.flush()
+
+
+def new_mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
+    """A new file that is mapped, to be written by its array; its room on disk is taken at once.
+
+    Else a disk that is full would end the process in the middle of writing, without an error.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    return np.memmap(path, dtype, "r+", shape=shape)
 
 
 def cleaned_report(folder: Path) -> counts.Report | None:
@@ -185,47 +196,27 @@ def finish_part(
         The part's report, with duplicates.
     """
     report = part_description(folder)["report"]
-    for name in decisions:
-        report["steps"][name]["after"] = dict(report["after"])
-    if not any((earlier >= 0).any() for earlier in decisions.values()):
-        shutil.copyfile(folder / DOCUMENTS, target)
-        return report
+    counts.begin_duplicates(report, list(decisions))
     names = list(decisions)
     with open(folder / DOCUMENTS, "rb") as lines, open(target, "wb") as out:
-        for line, *earlier in zip(lines, *decisions.values(), strict=True):
-            dropped_by = next((place for place, one in enumerate(earlier) if one >= 0), None)
-            if dropped_by is None:
-                out.write(line)
-                continue
-            document = tuple(json.loads(line)["text"])
-            _drop(report, names[dropped_by:], document, int(earlier[dropped_by]), cleaning)
+        if not any((earlier >= 0).any() for earlier in decisions.values()):
+            shutil.copyfileobj(lines, out, 1 << 20)
+        else:
+            for line, *earlier in zip(lines, *decisions.values(), strict=True):
+                dropped_by = next((place for place, one in enumerate(earlier) if one >= 0), None)
+                if dropped_by is None:
+                    out.write(line)
+                    continue
+                counts.take_out_duplicate(
+                    report,
+                    names[dropped_by:],
+                    tuple(json.loads(line)["text"]),
+                    earlier=int(earlier[dropped_by]),
+                    num_examples=cleaning.num_examples,
+                )
+        out.flush()
+        os.fsync(out.fileno())  # the report, which says that it is whole, comes after it
     return report
-
-
-def _drop(
-    report: counts.Report,
-    steps: Sequence[str],
-    document: tuple[str, ...],
-    earlier: int,
-    cleaning: Cleaning,
-) -> None:
-    """Take a duplicate out of what the report counts, from its step on."""
-    step = report["steps"][steps[0]]
-    for totals in (report["after"], *(report["steps"][name]["after"] for name in steps)):
-        num_characters = counts.count_document(totals, document, -1)
-    counts.count_length(report["lengths_after"], num_characters, -1)
-    counts.add(step["dropped"], "repeats an earlier document")
-    counts.add_example(
-        step["examples"],
-        "repeats an earlier document",
-        document,
-        lambda: {
-            "text": counts.shortened(" ".join(document)),
-            "detail": "",
-            "document": earlier,
-        },
-        cleaning.num_examples,
-    )
 
 
 def document_at(folder: Path, place: int) -> tuple[str, ...]:

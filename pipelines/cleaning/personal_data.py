@@ -47,6 +47,17 @@ def mask_document(
     return tuple(masked), {NAMES[mask]: count for mask, count in sorted(counts.items())}
 
 
+def check_regions(regions: tuple[str, ...]) -> None:
+    """Raise ValueError for a region of which nobody knows how its phone numbers are written."""
+    import phonenumbers
+
+    if unknown := sorted(set(regions) - phonenumbers.SUPPORTED_REGIONS):
+        raise ValueError(
+            f"`phone_regions` has {', '.join(unknown)}, which is no region with phone numbers. "
+            "Name countries by their ISO 3166 codes, such as US,GB."
+        )
+
+
 def _mask(text: str, regions: tuple[str, ...]) -> tuple[str, list[str]]:
     found = sorted(_chosen(list(_find(text, regions))))
     pieces, kinds, place = [], [], 0
@@ -74,9 +85,10 @@ def _find(text: str, regions: tuple[str, ...]) -> Iterator[_Found]:
             yield from _results(mails, text, match.start(), match.end())
     for match in _AROUND_DIGITS.finditer(text):
         start, end = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
-        yield from _results(cards, text, start, end)
-        for one in _results(phones, text, start, end):
-            if len(_DIGIT.findall(text, one.start, one.end)) >= _FEWEST_DIGITS:
+        for one in (*_results(cards, text, start, end), *_results(phones, text, start, end)):
+            # At the end of the stretch another number may be cut off, which has a match of its own.
+            is_here = one.start < match.end() and one.end > match.start()
+            if is_here and len(_DIGIT.findall(text, one.start, one.end)) >= _FEWEST_DIGITS:
                 yield one
 
 

@@ -1,5 +1,6 @@
 """What is cleaned: each step is off until it is asked for."""
 
+import functools
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from importlib import metadata
 from tfpt.config import check, check_choice
 
 # In the order in which they are applied to a document; those of duplicates look at what is left.
-DOCUMENT_STEPS = (*("unicode", "length", "repetition", "languages", "overlap", "personal_data"),)
+DOCUMENT_STEPS = ("unicode", "length", "repetition", "languages", "overlap", "personal_data")
 DUPLICATE_STEPS = ("exact_duplicates", "near_duplicates")
 
 # Distributions that decide in a step: another version may give another result.
@@ -65,6 +66,8 @@ class Cleaning:
 
     def __post_init__(self) -> None:
         check_choice(self, "unicode", ("", "nfc", "nfkc"))
+        for name in ("keep_languages", "overlap", "phone_regions"):
+            check(self, name, isinstance(getattr(self, name), tuple), "a tuple of strings")
         for name in ("min_words", "max_words", "num_examples"):
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
         holds = not self.max_words or self.min_words <= self.max_words
@@ -82,7 +85,7 @@ class Cleaning:
             f"a similarity from {_DUPLICATES_FROM} to {_DUPLICATES_TO:.0f}, or 0",
         )
 
-    @property
+    @functools.cached_property
     def steps(self) -> tuple[str, ...]:
         """The names of the steps that are on, in the order in which they are applied."""
         on = {
@@ -101,16 +104,17 @@ class Cleaning:
     def bytes_per_document(self) -> int:
         """The most that the removal of duplicates holds on disk for a document, besides its text.
 
-        Exact: a hash (16), the same with the document's number in a file to be looked through (24),
-        and the decision (8). Near: a signature (512), the hashes of its bands (8 each), a band's
-        with the document's number (16), and the decision (8).
+        Exact: a hash (16), the same with the document's number in files to be looked through (24,
+        twice while they are written), and the decision (8). Near: a signature (512), the hashes of
+        its bands (8 each), that of one band with the document's number (16, twice, and again for
+        each further process), and the decision (8).
         """
         from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, num_bands
 
-        exact = 16 + 24 + 8 if self.exact_duplicates else 0
+        exact = 16 + 2 * 24 + 8 if self.exact_duplicates else 0
         if not self.near_duplicates:
             return exact
-        return exact + 4 * NUM_VALUES + 8 * num_bands(self.near_duplicates) + 16 + 8
+        return exact + 4 * NUM_VALUES + 8 * num_bands(self.near_duplicates) + 2 * 16 + 8
 
 
 def check_cleaning(cleaning: Cleaning) -> None:

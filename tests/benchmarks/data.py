@@ -7,8 +7,10 @@ r"""The data room against its peers, on one core.
 `tokenize`: lines to ids, against `tokenizers`' encode_batch_fast. `store`: text to a token store,
 split into sentences, checksums included, against the same work with encode_batch_fast. `draw`: rows
 of 128 tokens with pairs and masks drawn fresh, against the collator of transformers that masks
-only (needs `pip install transformers`). Figures are lines, bytes and rows a second of processor
-time; imports and opening are not counted.
+only, as it comes (tensors of torch) and with its fastest settings (arrays of NumPy, special tokens
+told). It needs `pip install transformers torch`, in another environment if --peer-python names
+one. Figures are lines, bytes and rows a second of processor time; imports and opening are not
+counted.
 """
 
 import argparse
@@ -34,7 +36,8 @@ def main() -> None:
     parser.add_argument("texts", help="a glob of running text")
     parser.add_argument("--vocabulary", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", choices=("tfpt", "peer"), help="used by the script itself")
+    parser.add_argument("--peer-python", default=sys.executable, help="to run the peers with")
+    parser.add_argument("--side", help="used by the script itself")
     arguments = parser.parse_args()
     if arguments.side:
         print(SIDES[arguments.what][arguments.side](arguments.texts, arguments.vocabulary))
@@ -43,8 +46,11 @@ def main() -> None:
 
     shared = [arguments.what, arguments.texts, "--vocabulary", arguments.vocabulary]
     commands = {
-        NAMES[arguments.what][side]: [__file__, *shared, "--side", side]
-        for side in ("tfpt", "peer")
+        name: [
+            sys.executable if side == "tfpt" else arguments.peer_python,
+            *(__file__, *shared, "--side", side),
+        ]
+        for side, name in NAMES[arguments.what].items()
     }
     figures = paired.compare(commands, rounds=arguments.rounds)
     paired.report(arguments.what, UNITS[arguments.what], figures)
@@ -123,8 +129,6 @@ def _store_peer(texts: str, vocabulary: str) -> float:
 
 
 def _draw_tfpt(texts: str, vocabulary: str) -> float:
-    import tensorflow as tf
-
     from tfpt import pipelines
 
     tokenizer = pipelines.load_tokenizer(vocabulary)
@@ -135,41 +139,60 @@ def _draw_tfpt(texts: str, vocabulary: str) -> float:
         for _ in batches.take(50):
             pass
         began, number = time.process_time(), 1000
-        for batch in batches.skip(0).take(number):
-            tf.nest.map_structure(lambda tensor: tensor, batch)
+        for _ in batches.take(number):
+            pass
         return number * ROWS_AT_ONCE / (time.process_time() - began)
 
 
-def _draw_peer(texts: str, vocabulary: str) -> float:
+def _draw_peer(texts: str, vocabulary: str, tensors: str = "pt", told: bool = False) -> float:
     from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
 
     tokenizer = BertTokenizerFast(
         tokenizer_object=_peer_tokenizer(vocabulary),
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
     )
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, return_tensors="np")
+    collate = DataCollatorForLanguageModeling(
+        tokenizer, mlm_probability=0.15, return_tensors=tensors
+    )
     random = np.random.default_rng(0)
-    rows = [
-        {"input_ids": ids, "attention_mask": [1] * LENGTH}
-        for ids in random.integers(5, tokenizer.vocab_size, (ROWS_AT_ONCE, LENGTH)).tolist()
+    number = 30
+    batches = [
+        [
+            {
+                "input_ids": ids,
+                "token_type_ids": [0] * LENGTH,
+                "attention_mask": [1] * LENGTH,
+                **({"special_tokens_mask": [1] + [0] * (LENGTH - 2) + [1]} if told else {}),
+            }
+            for ids in random.integers(5, tokenizer.vocab_size, (ROWS_AT_ONCE, LENGTH)).tolist()
+        ]
+        for _ in range(number)
     ]
-    collate(rows)
-    began, number = time.process_time(), 30
-    for _ in range(number):
+    collate(batches[0])
+    began = time.process_time()
+    for rows in batches:
         collate(rows)
     return number * ROWS_AT_ONCE / (time.process_time() - began)
+
+
+def _draw_fast_peer(texts: str, vocabulary: str) -> float:
+    return _draw_peer(texts, vocabulary, tensors="np", told=True)
 
 
 NAMES = {
     "tokenize": {"tfpt": "tfpt", "peer": "tokenizers.encode_batch_fast"},
     "store": {"tfpt": "tfpt.write_store", "peer": "the same with encode_batch_fast"},
-    "draw": {"tfpt": "tfpt.mlm_nsp", "peer": "transformers' collator, masks only"},
+    "draw": {
+        "tfpt": "tfpt.mlm_nsp",
+        "peer": "transformers' collator, masks only",
+        "fast": "the same, its fastest settings",
+    },
 }
 UNITS = {"tokenize": "lines/s", "store": "bytes/s", "draw": "rows/s"}
 SIDES = {
     "tokenize": {"tfpt": _tokenize_tfpt, "peer": _tokenize_peer},
     "store": {"tfpt": _store_tfpt, "peer": _store_peer},
-    "draw": {"tfpt": _draw_tfpt, "peer": _draw_peer},
+    "draw": {"tfpt": _draw_tfpt, "peer": _draw_peer, "fast": _draw_fast_peer},
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 
 # Libraries that start threads of their own read these; one core is all they get.
@@ -22,7 +21,7 @@ _ONE_THREAD = {
 
 
 def compare(commands: Mapping[str, Sequence[str]], *, rounds: int = 5) -> dict[str, list[float]]:
-    """Run commands in turns; each prints a number, what it did in a second, as its last line.
+    """Run commands in turns; each prints a number, what it did in a second, as its last word.
 
     Returns:
         The numbers of each command, by its name.
@@ -49,7 +48,7 @@ def report(title: str, unit: str, figures: Mapping[str, Sequence[float]]) -> Non
 
 def _run(command: Sequence[str]) -> float:
     result = subprocess.run(
-        [sys.executable, *command],
+        command,
         env={**os.environ, **_ONE_THREAD},
         preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
         capture_output=True,

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfpt.pipelines import masked_lm, pairing
+from tfpt.pipelines import examples, masked_lm
 
 LENGTH, BATCH = 64, 32
 
@@ -39,10 +39,10 @@ def texts_of(batches):
 
 def examples_of(store):
     """The same of the stretches that an epoch visits, from the store itself."""
-    starts = pairing.example_starts(
+    starts = examples.example_starts(
         store.sentence_offsets, store.document_offsets, LENGTH - 2, min_tokens=1
     )
-    lengths = pairing.example_lengths(
+    lengths = examples.example_lengths(
         starts, store.sentence_offsets, store.document_offsets, LENGTH - 2
     )
     begins = store.sentence_offsets[starts]

@@ -13,6 +13,7 @@ class Part:
     documents: tuple[tuple[str, ...], ...]
     seconds: float = 0.0
     fails: str = ""
+    segmented: bool = False
 
     @property
     def num_bytes(self) -> int:

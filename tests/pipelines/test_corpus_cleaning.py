@@ -145,6 +145,23 @@ def test_duplicates_are_those_that_a_comparison_of_all_with_all_finds(corpus, tm
     assert list(written.documents) == expected
 
 
+def test_files_are_read_by_several_processes_and_what_was_detected_is_told(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        lines = "\n\n".join(f"w{number} w{place}\nw{place}" for place in range(50))
+        (folder / f"{number}.txt").write_text(lines, encoding="utf-16" if number == 1 else "utf-8")
+    documents = read_documents(folder, encoding="auto")
+    cleaning = Cleaning(min_words=1)
+    written = [
+        clean_documents(documents, tmp_path / f"c{workers}", cleaning, num_workers=workers)
+        for workers in (1, 2)
+    ]
+    assert contents(written[0].path) == contents(written[1].path)
+    assert list(written[0].documents) == list(documents)
+    assert set(documents.encodings.values()) == {"utf-8", "utf-16-le"}
+
+
 def test_steps_that_are_off_leave_every_document(corpus, tmp_path):
     written = clean_documents(corpus, tmp_path / "c", Cleaning(count_languages=True))
     assert list(written.documents) == corpus
@@ -172,8 +189,8 @@ def test_the_state_has_the_stated_size_and_is_found_in_small_files(
     assert contents(written.path) == contents(cleaned.path)
     kept = 16 + 4 * NUM_VALUES + 8 * num_bands(0.7)
     assert all(size == count * kept for count, size in sizes)
-    # While it is looked for: a file of hashes or of a band, and the decisions.
-    assert ALL_BUT_OVERLAP.bytes_per_document == kept + 24 + 8 + 16 + 8
+    # While it is looked for: files of hashes or of a band, twice, and the decisions.
+    assert ALL_BUT_OVERLAP.bytes_per_document == kept + 2 * 24 + 8 + 2 * 16 + 8
 
 
 def test_parts_of_which_nothing_is_left_are_empty_files(corpus, tmp_path):
@@ -294,3 +311,22 @@ def test_what_was_killed_is_gone_on_with(corpus, tmp_path):
     assert output.split() == ["begun", "written"]
     assert contents(tmp_path / "c") == contents(whole.path)
     assert not parts.parent.exists()
+
+
+def test_poems_keep_all_but_their_short_and_repeated_ones(shared_data, tmp_path):
+    chapters = json.loads((shared_data("lm_zh_classical") / "论语" / "lunyu.json").read_text())
+    sayings = [(saying,) for chapter in chapters for saying in chapter["paragraphs"]]
+    cleaning = Cleaning(
+        unicode="nfc",
+        min_words=8,
+        keep_languages=("zh",),
+        min_confidence=0.0,
+        exact_duplicates=True,
+        near_duplicates=0.8,
+    )
+    report = clean_documents([*sayings, *sayings[:50]], tmp_path / "c", cleaning).report
+    after = {step["name"]: step["after"]["documents"] for step in report["steps"]}
+    assert after["length"] > 0.9 * after["unicode"]
+    assert after["languages"] > 0.9 * after["length"]
+    assert after["languages"] - after["exact_duplicates"] >= 45
+    assert after["near_duplicates"] > 0.9 * after["exact_duplicates"]

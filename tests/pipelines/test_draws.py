@@ -64,3 +64,44 @@ def test_integers_stay_below_their_limit_and_reach_all_of_it(limit):
 def test_bits_per_row_must_fill_whole_counters():
     with pytest.raises(ValueError, match="multiple of 4"):
         draws.row_bits(SEED, 0, 2, 6)
+
+
+def drawn_subsets(limit, count, num_rows, num_slots):
+    bits = draws.row_bits(SEED, 0, num_rows, -(-num_slots // 4) * 4)[:, :num_slots]
+    limits, counts = (tf.fill([num_rows], number) for number in (limit, count))
+    return draws.subset(bits, limits, counts).numpy()
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 1), (5, 0), (5, 5), (6, 2), (64, 7), (64, 64)])
+def test_a_subset_has_different_numbers_below_the_limit(limit, count):
+    got = drawn_subsets(limit, count, 500, num_slots=64)
+    assert (got[:, count:] == -1).all()
+    for row in got:
+        chosen = row[:count]
+        assert len(set(chosen)) == count
+        assert all(0 <= number < limit for number in chosen)
+
+
+def test_all_subsets_are_drawn_equally_often():
+    got = np.sort(drawn_subsets(6, 3, 40_000, num_slots=3), axis=1)
+    _, counts = np.unique(got, axis=0, return_counts=True)
+    assert len(counts) == 20
+    assert (((counts - 2000) ** 2) / 2000).sum() < 43.8  # 19 degrees, p = 0.001
+
+
+def test_rows_of_one_batch_may_draw_from_different_numbers():
+    bits = draws.row_bits(SEED, 0, 3, 8)
+    got = draws.subset(bits, tf.constant([1, 0, 100]), tf.constant([1, 0, 8])).numpy()
+    assert got[0].tolist() == [0] + [-1] * 7
+    assert (got[1] == -1).all()
+    assert len(set(got[2])) == 8
+
+
+def test_small_integers_are_uniform_and_the_same_in_a_program_of_xla():
+    bits = draws.row_bits(SEED, 0, 20_000, 4)
+    got = draws.small_integers(bits, 10).numpy()
+    counts = np.bincount(got.ravel(), minlength=10)
+    assert len(counts) == 10
+    assert (((counts - 8000) ** 2) / 8000).sum() < 27.9  # 9 degrees, p = 0.001
+    compiled = tf.function(lambda: draws.small_integers(bits, 10), jit_compile=True)
+    np.testing.assert_array_equal(compiled().numpy(), got)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpt.pipelines import draws, pairing
+from tfpt.pipelines import draws, examples, pairing
 
 BUDGET = 61
 
@@ -14,7 +14,7 @@ BUDGET = 61
 @pytest.fixture(scope="module")
 def pairs(store):
     """100,000 pairs of the small corpus, as NumPy arrays."""
-    starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
+    starts = examples.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
     rows = np.resize(starts, 100_000)
     bits = draws.row_bits([3, 1], 0, len(rows), pairing.NUM_BITS)
     drawn = pairing.draw_texts(
@@ -101,7 +101,7 @@ def test_pairs_fill_their_target_where_the_documents_last(tmp_path, tokenizer):
 
     documents = [tuple(["w1 w2 w3 w4 w5"] * 400) for _ in range(4)]
     store = write_store(documents, tokenizer, tmp_path / "long")
-    starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
+    starts = examples.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
     drawn = pairing.draw_texts(
         tf.constant(np.resize(starts, 20_000)),
         draws.row_bits([3, 1], 0, 20_000, pairing.NUM_BITS),
@@ -118,7 +118,7 @@ def test_pairs_fill_their_target_where_the_documents_last(tmp_path, tokenizer):
 
 
 def test_an_epoch_covers_every_token_of_whole_sentences(store):
-    starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
+    starts = examples.example_starts(store.sentence_offsets, store.document_offsets, BUDGET)
     assert (np.diff(starts) > 0).all()
     borders = np.append(starts, store.num_sentences)
     offsets = store.sentence_offsets
@@ -135,7 +135,7 @@ def test_an_epoch_covers_every_token_of_whole_sentences(store):
 def test_a_document_of_one_sentence_is_cut_inside():
     sentences = tf.constant([0, 10, 20], tf.int64)
     documents = tf.constant([0, 1, 2], tf.int64)
-    starts = pairing.example_starts(sentences.numpy(), documents.numpy(), BUDGET)
+    starts = examples.example_starts(sentences.numpy(), documents.numpy(), BUDGET)
     assert list(starts) == [0, 1]
     drawn = pairing.draw_texts(
         tf.zeros(4000, tf.int64),
@@ -156,9 +156,9 @@ def test_a_document_of_one_sentence_is_cut_inside():
 
 
 def test_documents_of_one_token_give_no_example():
-    starts = pairing.example_starts(np.array([0, 1, 5]), np.array([0, 1, 2]), BUDGET)
+    starts = examples.example_starts(np.array([0, 1, 5]), np.array([0, 1, 2]), BUDGET)
     assert list(starts) == [1]
-    assert len(pairing.example_starts(np.array([0, 1, 2]), np.array([0, 1, 2]), BUDGET)) == 0
+    assert len(examples.example_starts(np.array([0, 1, 2]), np.array([0, 1, 2]), BUDGET)) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_longer_text_is_cut_first(a_length, b_length, target, kept):
 def draw(store, pairing_name, num_rows=20_000, num_tokens=BUDGET):
     """Examples of the small corpus, as NumPy arrays."""
     fewest = 1 if pairing_name == "single" else 2
-    starts = pairing.example_starts(store.sentence_offsets, store.document_offsets, BUDGET, fewest)
+    starts = examples.example_starts(store.sentence_offsets, store.document_offsets, BUDGET, fewest)
     drawn = pairing.draw_texts(
         tf.constant(np.resize(starts, num_rows), tf.int64),
         draws.row_bits([3, 1], 0, num_rows, pairing.NUM_BITS),
@@ -234,7 +234,7 @@ def test_single_texts_of_an_epoch_are_the_corpus_each_token_once(store):
 def test_lengths_of_examples_are_those_of_the_single_texts(store):
     _, starts = draw(store, "single", num_rows=1)
     texts, _ = draw(store, "single", num_rows=len(starts))
-    lengths = pairing.example_lengths(
+    lengths = examples.example_lengths(
         starts, store.sentence_offsets, store.document_offsets, BUDGET
     )
     np.testing.assert_array_equal(lengths, texts.a_length)

@@ -157,6 +157,7 @@ def test_what_ctrl_c_stopped_is_gone_on_with(folder, tfpt, monkeypatch):
         (("--keep-languages", "english"), r"--keep-languages must be a tuple of codes"),
         (("--keep-languages", "en,qq"), r"--keep-languages has qq, which cannot be told apart"),
         (("--count-languages", "--min-confidence", 2), r"--min-confidence must be a share in"),
+        (("--personal-data", "--phone-regions", "US,XX"), r"--phone-regions has XX, which is no"),
         (("--overlap", "no*.csv"), r"No file matches no\*\.csv"),
         (("--overlap", "eval.csv"), r"eval\.csv: no column `text`; the header has 'review', "),
         (

@@ -47,16 +47,16 @@ def test_pairs_of_masked_texts_are_told_exactly(store):
         pipelines.masked_lm(store, sequence_length=24, batch_size=2, seed=1, drawing=drawing)
     )
     assert shown(batch, number=7) == [
-        "batch 7: 2 rows of 24 tokens; 29.2% is padding",
+        "batch 7: 2 rows of 24 tokens; 20.8% is padding",
         "{a|b}: a stands where b is to be predicted",
         "",
         "row 0: 17 tokens, 7 padding; 4 to predict; B follows A",
-        "A|[CLS] a dog ran to {[MASK]|the} {[MASK]|park}{[MASK]|.} [SEP]",
-        "B|{[MASK]|it} barked at the cat. [SEP] [PAD] x 7",
+        "A|[CLS] a {[MASK]|dog} {[MASK]|ran} to the park. [SEP]",
+        "B|it {[MASK]|bark}ed at the {[MASK]|cat}. [SEP] [PAD] x 7",
         "",
-        "row 1: 17 tokens, 7 padding; 4 to predict; B follows A",
-        "A|[CLS] {[MASK]|the} {[MASK]|dog} sat. [SEP]",
-        "B|the cat ran to the mat, {[MASK]|the} dog{[MASK]|.} [SEP] [PAD] x 7",
+        "row 1: 21 tokens, 3 padding; 5 to predict; B is from elsewhere",
+        "A|[CLS] {park|the} dog sat. [SEP]",
+        "B|it'{[MASK]|s} {em|em}bed{[MASK]|##ding}, a mat ({[MASK]|the} mat). [SEP] [PAD] x 3",
     ]
 
 
@@ -66,18 +66,18 @@ def test_rows_of_several_texts_are_told_text_by_text(store):
         pipelines.masked_lm(store, sequence_length=40, batch_size=2, seed=2, drawing=drawing)
     )
     assert shown(batch)[3:] == [
-        "row 0: 24 tokens, 16 padding; 4 to predict; 1 text",
+        "row 0: 24 tokens, 16 padding; 3 to predict; 1 text",
         "text 1|B follows A",
-        "A|[CLS] the {cat|cat} sat on the mat{[MASK]|.} [SEP]",
-        "B|it's embedding{[MASK]|,} a mat (the mat){.|.} [SEP] [PAD] x 16",
+        "A|[CLS] the cat {[MASK]|sat} on the mat. [SEP]",
+        "B|it's embedding, {a|a} mat {[MASK]|(}the mat). [SEP] [PAD] x 16",
         "",
-        "row 1: 29 tokens, 11 padding; 3 to predict; 2 texts",
+        "row 1: 34 tokens, 6 padding; 5 to predict; 2 texts",
         "text 1|B follows A",
-        "A|[CLS] dog ran to {[MASK]|the} {[MASK]|park} [SEP]",
-        "B|{[MASK]|bark}ed at the [SEP]",
+        "A|[CLS] a dog ran to {)|the} park. [SEP]",
+        "B|it barked {[MASK]|at} the cat. [SEP]",
         "text 2|B follows A",
-        "A|[CLS] the dog sat. [SEP]",
-        "B|the cat ran to the mat, the dog. [SEP] [PAD] x 11",
+        "A|[CLS] {[MASK]|the} dog sat. [SEP]",
+        "B|the cat ran to the {[MASK]|mat}, the {)|dog}. [SEP] [PAD] x 6",
     ]
 
 
@@ -105,13 +105,14 @@ def test_the_label_of_a_pair_is_told_in_words(name, label, words):
 
 
 def test_single_texts_packed_or_not_have_no_pair(store):
-    for layout, label, extra in (("padded", "text", ""), ("packed", "text 1", "; 1 text")):
+    shapes = (("padded", "text", "2 to predict"), ("packed", "text 1", "1 to predict; 1 text"))
+    for layout, label, end in shapes:
         drawing = pipelines.Drawing(layout=layout, pairing="single")
         batch = first(
             pipelines.masked_lm(store, sequence_length=24, batch_size=1, seed=1, drawing=drawing)
         )
         lines = shown(batch)
-        assert lines[3].endswith(f"2 to predict{extra}")
+        assert lines[3].endswith(end)
         assert len(lines) == 5
         assert lines[4].startswith(f"{label}|[CLS] ")
 

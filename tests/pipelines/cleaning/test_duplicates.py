@@ -1,5 +1,7 @@
 """Documents that were there before, found on disk."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,6 +76,19 @@ def test_a_key_that_comes_often_takes_no_more_memory(tmp_path, monkeypatch):
     keys = np.full(5_000, 2**63 + 5, np.uint64)
     assert found(keys, tmp_path, sort_bytes=64 * 100) == [(n, 0) for n in range(1, 5_000)]
     assert max(longest) <= 101
+
+
+@pytest.mark.parametrize("dtype", ["<u8", HASH], ids=["bands", "hashes"])
+def test_memory_stays_within_what_is_stated(tmp_path, dtype):
+    keys = random_keys(400_000, 300_000, dtype)
+    tracemalloc.start()
+    count = sum(
+        len(one) for one, _ in earlier_documents(blocks(keys, 4_000), tmp_path, sort_bytes=1 << 20)
+    )
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == len(expected(keys))
+    assert most < 1.3 * (1 << 20)  # of 6.4 and 9.6 MB of records
 
 
 def test_memory_is_bounded_by_files(tmp_path, monkeypatch):

@@ -57,6 +57,19 @@ def test_what_only_looks_like_it_stays(text):
         assert found == text
 
 
+def test_numbers_side_by_side_are_each_looked_at_whole():
+    numbers = ["(212) 555-0123", "4111 1111 1111 1111", "123456789012345678", "+44 20 7946 0958"]
+    (found,), counts = masked(" then of course ".join(numbers))
+    assert counts == {"card numbers": 1, "phone numbers": 2}
+    assert found.split(" then of course ") == ["<PHONE>", "<CARD>", numbers[2], "<PHONE>"]
+
+
+def test_numbers_without_a_country_are_those_of_the_regions():
+    assert mask_document(("call 01 42 68 53 00",), ("FR",))[0] == ("call <PHONE>",)
+    assert mask_document(("call 01 42 68 53 00",), ("US",))[0] == ("call 01 42 68 53 00",)
+    assert mask_document(("call +33 1 42 68 53 00",), ("US",))[0] == ("call <PHONE>",)
+
+
 def test_counts_are_by_kind():
     _, counts = masked("a@example.com b@example.com", "4111 1111 1111 1111")
     assert counts == {"card numbers": 1, "e-mail addresses": 2}
