@@ -50,14 +50,14 @@ def run_steps(folder: str, steps: Sequence[Step], options: Sequence[str]) -> Non
 
     Raises:
         ValueError: What a piece of work raised; names up to 20 of them.
+        OSError: The pipeline failed, as where a file cannot be written.
     """
     check_beam()
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
     # The processes of the DirectRunner say much before they know what they should say.
     quietly = quiet() if any("multi_processing" in one for one in options) else nullcontext()
-    with quietly, beam.Pipeline(options=PipelineOptions(_with_defaults(options))) as pipeline:
+    with _failure_named(), quietly, beam.Pipeline(options=_pipeline_options(options)) as pipeline:
         errors = pipeline | "Begin" >> beam.Create([()])
         for step in steps:
             errors = (
@@ -96,13 +96,28 @@ def _tell(errors: Sequence[str], path: str) -> None:
     shared_folder.write_text(path, json.dumps(sorted(set(errors))))
 
 
-def _with_defaults(options: Sequence[str]) -> list[str]:
+def _pipeline_options(options: Sequence[str]) -> Any:
     """Processes that the DirectRunner starts need not tell of each of their threads."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     level = "--default_sdk_harness_log_level"
     runner = [option for option in options if option.startswith("--runner")]
     local = not runner or "DirectRunner" in runner[-1]
     given = any(option.startswith(level) for option in options)
-    return [*options, *([f"{level}=ERROR"] if local and not given else [])]
+    return PipelineOptions([*options, *([f"{level}=ERROR"] if local and not given else [])])
+
+
+@contextmanager
+def _failure_named() -> Iterator[None]:
+    """Each runner has errors of its own, with the traceback of a worker inside."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = [line for line in lines if "[while running" in line] or lines or [repr(error)]
+        raise OSError(f"The pipeline failed: {said[-1]}") from error
 
 
 @contextmanager

@@ -186,20 +186,27 @@ class _Reading:
                 f"{self._timeout_seconds:g} seconds. Check that the dispatcher and its workers run "
                 "and reach each other, and that this machine reaches the workers."
             ) from None
-        if isinstance(arrived, Exception):
-            said = " ".join(str(arrived).split())
-            raise OSError(f"The tf.data service at {self._service} could not draw a batch: {said}")
+        if isinstance(arrived, str):
+            raise OSError(f"The tf.data service at {self._service} {arrived}")
         number, batch = arrived
         return int(number), batch
 
     def _read(self, dataset: tf.data.Dataset) -> None:
+        iterator = iter(dataset)
         try:
-            for arrived in dataset:
-                self._put(arrived)
-                if self._stopped.is_set():
-                    return
+            while not self._stopped.is_set():
+                self._put(next(iterator))
+        except StopIteration:
+            return
         except Exception as error:
-            self._put(error)
+            self._put(f"could not draw a batch: {' '.join(str(error).split())}")
+        else:
+            with contextlib.suppress(ConnectionError):
+                _check_reachable(self._service)
+                return
+        # To give back an iterator whose dispatcher is gone waits for it, and holds Python's lock:
+        # nothing else would run, and the process would not end. So it stays with this thread.
+        threading.Event().wait()
 
     def _put(self, arrived: Any) -> None:
         while not self._stopped.is_set():

@@ -165,6 +165,12 @@ def test_a_step_begins_when_the_one_before_is_done(tmp_path):
     assert first == first[:3] * 4
 
 
+def test_a_failure_of_a_worker_is_one_sentence(tmp_path):
+    steps = [beam_pipeline.Step("Read", lambda number: (tmp_path / "gone").read_text(), 1)]
+    with pytest.raises(OSError, match=r"^The pipeline failed: .*FileNotFound.*gone.*$"):
+        beam_pipeline.run_steps(str(tmp_path), steps, HERE)
+
+
 def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
     vocabulary = tokenizer.save(tmp_path / "vocab.txt")
 

@@ -186,22 +186,52 @@ def test_without_a_worker_waiting_ends(store, start):
             next(iter(stream(0)))
 
 
-def test_a_program_ends_while_it_waits_for_batches(store, start):
-    port = re.search(r"port (\d+)", start("dispatcher", "--port", 0).line())[1]
+@pytest.mark.parametrize("end", ["its dispatcher is killed", "another is in its place"])
+def test_a_program_ends_when_its_service_is_gone(store, start, end):
+    port = data_service._free_port()
+    dispatcher = start("dispatcher", "--port", port)
+    dispatcher.line()
+    worker_port = data_service._free_port()
+    address = f"localhost:{worker_port}"
+    start("worker", f"localhost:{port}", "--port", worker_port, "--address", address).line()
     code = f"""
+import sys
 from tfpt import pipelines
 store = pipelines.open_store({str(store.path)!r})
 def batches(first):
     return pipelines.masked_lm(store, sequence_length=64, batch_size=8, first_batch=first)
-stream = iter(pipelines.served(batches, "localhost:{port}", timeout_seconds=1)(0))
+stream = iter(pipelines.served(batches, "localhost:{port}", timeout_seconds=10)(0))
+next(stream)
+print("begun", flush=True)
+sys.stdin.readline()
 try:
-    next(stream)
+    while True:
+        next(stream)
 except Exception as error:
-    print("no batch" in str(error))
+    print("The tf.data service" in str(error), flush=True)
+sys.stdin.readline()
 """
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
-    assert (found.returncode, found.stdout) == (0, "True\n"), found.stderr
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    timer = threading.Timer(2 * SECONDS, program.kill)
+    timer.start()
+    assert program.stdout.readline() == "begun\n"
+    dispatcher.kill()
+    if end == "another is in its place":
+        dispatcher = start("dispatcher", "--port", port)
+        dispatcher.line()
+    program.stdin.write("\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == "True\n"
+    dispatcher.kill()
+    assert program.communicate("\n", timeout=SECONDS) == ("", None)
+    timer.cancel()
+    assert program.returncode == 0
 
 
 @pytest.mark.parametrize("address", ["localhost", "grpc://localhost:1", ":1", "localhost:x"])

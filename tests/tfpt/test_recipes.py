@@ -151,6 +151,7 @@ def test_records_that_are_damaged_end_a_training_with_their_name(folder, records
     ("changes", "message"),
     [
         ({}, "are both set, but a run trains on one of them; leave the other out"),
+        ({"data.store": "", "data.service": "here:1"}, "draws from `data.store`, which is not set"),
         ({"data.store": "", "drawing.layout": "packed"}, "drawing.layout is 'padded' there, 'pack"),
         ({"data.store": "", "data.sequence_length": 8}, "data.sequence_length is 16 there, 8 here"),
         (
@@ -162,6 +163,12 @@ def test_records_that_are_damaged_end_a_training_with_their_name(folder, records
 def test_records_that_were_drawn_in_another_way_are_refused(folder, records, changes, message):
     with pytest.raises(ValueError, match=message):
         bert.dataset(pretraining(folder, **{"data.records": records.path, **changes}))
+
+
+def test_a_service_that_is_not_there_is_told_before_the_model_is_built(folder):
+    chosen = pretraining(folder, **{"data.service": "localhost:1"})
+    with pytest.raises(ConnectionError, match="No dispatcher answers at localhost:1"):
+        bert.dataset(chosen)
 
 
 def test_records_without_settings_are_told_by_their_rows(folder, tmp_path):

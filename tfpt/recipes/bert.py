@@ -147,4 +147,6 @@ def dataset(settings: Config) -> pipelines.Pretraining:
     )
     if not data.service:
         return drawn
-    return replace(drawn, train_batches=pipelines.served(drawn.train_batches, data.service))
+    batches = pipelines.served(drawn.train_batches, data.service)
+    batches(0)  # what is wrong shows now, not after the model was built
+    return replace(drawn, train_batches=batches)
