@@ -53,7 +53,10 @@ def batch_stream(
     draw: Callable[[Any], Batch], first_batch: int, batch_size: int
 ) -> tf.data.Dataset:
     """Batches without end, each drawn by its number, int64 scalar, in the graph."""
-    dataset = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max // batch_size)
+    last = np.iinfo(np.int64).max // batch_size
+    if not 0 <= first_batch < last:
+        raise ValueError(f"`first_batch` is a number from 0 to {last:,}; received {first_batch:,}.")
+    dataset = tf.data.Dataset.range(first_batch, last)
     # There is no `if` on a tensor to convert, and to look for one takes seconds.
     draw = tf.autograph.experimental.do_not_convert(draw)
     dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -51,7 +51,7 @@ def _keys(epoch, seed: int, stream: int):
     outer = tf.cast(row_bits([seed, _STREAM], stream, 1, 12), tf.uint64)
     # The rows of a batch are of one epoch or two.
     epoch, place = tf.unique(tf.cast(epoch, tf.int64))
-    epoch = tf.cast(epoch, tf.uint64)
+    epoch = tf.cast(epoch % (1 << 32), tf.uint64)
     words = [
         tf.raw_ops.RandomIndexShuffle(
             index=epoch,

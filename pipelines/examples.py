@@ -44,11 +44,15 @@ def find_examples(store: Store, num_tokens: int, min_tokens: int = MIN_TOKENS) -
 
     Returns:
         uint32 or int64 (E,), ascending. Not to be written to.
+
+    Raises:
+        ValueError: The store is damaged where its documents begin and end.
     """
     path = store.path / EXAMPLES / f"{num_tokens}-{min_tokens}.bin"
     dtype = np.dtype("<u4" if store.num_sentences < 1 << 32 else "<i8")
     if _is_kept(path, store):
         return np.memmap(path, dtype, mode="c")
+    _check_offsets(store)
     starts = example_starts(
         store.sentence_offsets, store.document_offsets, num_tokens, min_tokens
     ).astype(dtype)
@@ -109,6 +113,20 @@ def example_lengths(starts, sentence_offsets, document_offsets, num_tokens: int)
     ends = np.minimum(np.append(starts[1:], len(sentence_offsets) - 1), document_offsets[documents])
     lengths = np.asarray(sentence_offsets)[ends] - np.asarray(sentence_offsets)[starts]
     return np.minimum(lengths, num_tokens)
+
+
+def _check_offsets(store: Store) -> None:
+    """A document that ends where there are no sentences would be looked for outside the file."""
+    documents, sentences = store.document_offsets, store.sentence_offsets
+    whole = documents[0] == 0 and documents[-1] == store.num_sentences
+    whole &= sentences[0] == 0 and sentences[-1] == store.num_tokens
+    for first in range(0, store.num_documents, _SENTENCES_AT_ONCE):
+        whole &= bool((np.diff(documents[first : first + _SENTENCES_AT_ONCE + 1]) > 0).all())
+    if not whole:
+        raise ValueError(
+            f"{store.path} is damaged: its documents and sentences do not follow each other. "
+            f"`tfpt store --verify {store.path}` tells where; write the store anew."
+        )
 
 
 def _stretches(document_offsets) -> Iterator[slice]:

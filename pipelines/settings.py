@@ -85,7 +85,8 @@ class Drawing:
     # or the two stand the wrong way round. "single": one text.
     pairing: str = "next_sentence"
     # "padded": a text, or pair, to a row. "packed": several, as long as they fit. "bucketed": a
-    # text to a row, rows of like length together.
+    # text to a row, rows of like length together; each length goes through epochs of its own, and
+    # has its share of the batches, rounded to whole ones.
     layout: str = "padded"
     max_texts: int = 8  # packed: most texts, or pairs, in a row
     num_buckets: int = 4  # bucketed: lengths, halving from the longest

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial as bound
@@ -46,6 +47,9 @@ from tfpt.pipelines.tokenizer import TextTokenizer
 
 # Elements of an array of offsets that are shifted at once.
 _OFFSETS_AT_ONCE = 1 << 20
+
+# Tokens on average; English sentences have 20 to 30.
+_LONG_SENTENCE = 100
 
 # What a file system answers that cannot copy within the kernel.
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP)
@@ -99,6 +103,12 @@ def write_store(
             documents.encodings.update(part_encodings(partial, len(parts)))
         join_parts(partial, len(parts), tokenizer).rename(target)
     store = open_store(target, tokenizer)
+    if store.num_tokens > _LONG_SENTENCE * store.num_sentences:
+        warnings.warn(
+            f"The sentences of {target} have {store.num_tokens // store.num_sentences:,} tokens on "
+            'average. Running text is split into sentences by layout="text".',
+            stacklevel=2,
+        )
     keep_usual_examples(store)
     return store
 

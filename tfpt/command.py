@@ -136,12 +136,17 @@ def _sentence(error: BaseException, context: click.Context) -> str:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     # A server that speaks another protocol answers in bytes that no terminal should get.
     printable = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    text = " ".join(printable.split()) or type(error).__name__
+    text = _with_options(" ".join(printable.split()) or type(error).__name__)
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _with_options(text: str) -> str:
+    """A message of the Python API in the words of the command line."""
     text = _ARGUMENT.sub(lambda found: f"--{found[1]} {found[2]}", text)
     text = _STEP.sub(_step_option, text)
     for name, option in _OPTIONS.items():
         text = text.replace(name, option)
-    return text if text.endswith((".", "?")) else f"{text}."
+    return text
 
 
 def _step_option(found: re.Match[str]) -> str:
@@ -150,7 +155,7 @@ def _step_option(found: re.Match[str]) -> str:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {_with_options(str(message))}", err=True)
 
 
 def reading(function: Callable[..., None]) -> Callable[..., None]:

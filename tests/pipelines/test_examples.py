@@ -134,3 +134,13 @@ def test_a_large_store_is_written_with_those_of_the_usual_lengths(
     written = write_store(corpus, tokenizer, tmp_path / "large")
     names = sorted(path.name for path in (written.path / "examples").glob("*.bin"))
     assert names == ["125-2.bin", "509-2.bin"]
+
+
+@pytest.mark.parametrize("value", [0, 10**9])
+def test_documents_that_do_not_follow_each_other_are_refused(copy, value):
+    path = copy.path / "document_offsets.bin"
+    offsets = np.fromfile(path, "<i8")
+    offsets[5] = value
+    offsets.tofile(path)
+    with pytest.raises(ValueError, match=r"is damaged: its documents .* --verify"):
+        take(open_store(copy.path), 1)

@@ -44,6 +44,12 @@ def test_any_batch_is_drawn_without_those_before(store):
     assert not np.array_equal(first[0][0]["token_ids"], take(store, 1, seed=6)[0][0]["token_ids"])
 
 
+def test_epochs_have_no_end(store):
+    """Far past 2**32 of them."""
+    first = take(store, 2, first_batch=10**15)
+    assert_equal(first[1:], take(store, 1, first_batch=10**15 + 1))
+
+
 def test_rows_do_not_depend_on_the_batch_size(store):
     small = take(store, 4, batch_size=8)
     large = take(store, 1, batch_size=32)[0]
@@ -104,6 +110,8 @@ def test_what_cannot_work_is_refused(store, tmp_path, tokenizer):
     for changes, message in (
         ({"sequence_length": 4}, "at least 8"),
         ({"batch_size": 0}, "at least 1 row"),
+        ({"first_batch": -1}, "`first_batch` is a number from 0"),
+        ({"first_batch": 2**62}, "`first_batch` is a number from 0"),
         ({"batch_size": 6, "share": Share(0, 4)}, "multiple of the 4"),
         ({"drawing": Drawing(weights=(1.0, 2.0))}, "2 numbers for 1"),
     ):

@@ -302,3 +302,9 @@ def test_a_source_that_changed_meanwhile_does_not_go_on_with_a_store(
     path.write_text("w1 w2\n\nw3\n\nw4\n")
     with pytest.raises(FileExistsError, match="other sources, or they have changed"):
         write_store(read_documents(path), tokenizer, tmp_path / "s")
+
+
+def test_sentences_that_are_paragraphs_are_warned_about(tokenizer, tmp_path):
+    documents = [(" ".join(["w1"] * 150), "w2"), ("w3 " * 200,)]
+    with pytest.warns(UserWarning, match=r"have 117 tokens on average.*layout=.text"):
+        write_store(documents, tokenizer, tmp_path / "s")
