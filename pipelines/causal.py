@@ -12,8 +12,7 @@ from tfpt import features
 from tfpt.pipelines import batches
 from tfpt.pipelines.batches import Batch, Share
 from tfpt.pipelines.settings import CausalDrawing
-from tfpt.pipelines.store import Store
-from tfpt.pipelines.tokenizer import load_tokenizer
+from tfpt.pipelines.store import Store, store_tokenizer
 from tfpt.pipelines.windows import USED, Windows, entry_id
 
 
@@ -59,7 +58,7 @@ def causal_lm(
     stores = [store] if isinstance(store, Store) else list(store)
     batches.check_sizes(sequence_length, batch_size, share)
     batches.check_stores(stores, drawing.weights)
-    tokenizer = load_tokenizer(stores[0].path)
+    tokenizer = store_tokenizer(stores[0])
     windows = Windows(
         stores,
         num_tokens=sequence_length,

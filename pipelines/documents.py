@@ -146,9 +146,9 @@ def read_documents(
 
     Raises:
         FileNotFoundError: Nothing at a path, or no file that matches a glob.
-        ValueError: A format that is not supported, or an argument out of range. While reading: a
-            byte that is not of `encoding` or a NUL, a damaged file, a broken record, a record
-            without `field`; names file and line.
+        ValueError: A format that is not supported, a token store, or an argument out of range.
+            While reading: a byte that is not of `encoding` or a NUL, a damaged file, a broken
+            record, a record without `field`; names file and line.
     """
     reading = Reading(layout, field, encoding, language, segmented)
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
@@ -161,6 +161,11 @@ def read_documents(
             splits = prepared.open_splits(name, field)
             parts[name] = [SplitPart(split, reading) for split in splits]
             continue
+        if os.path.isfile(os.path.join(os.path.expanduser(name), "store.json")):
+            raise ValueError(
+                f"{name} is a token store, not text: of its files only the vocabulary could be "
+                "read. Name the texts it was written from."
+            )
         for path in find_files(name, _FOLDER_ENDINGS, COMPRESSED_ENDINGS):
             if path not in parts:
                 _check_format(path)

@@ -34,6 +34,7 @@ def find_files(name: str, endings: Sequence[str], compressions: Sequence[str] = 
 
     Raises:
         FileNotFoundError: There is no such file, the folder holds none, or none matches the glob.
+        PermissionError: The folder, or one below it, may not be read.
     """
     remote = is_remote(name)
     name = name if remote else os.path.expanduser(name)
@@ -58,9 +59,28 @@ def find_files(name: str, endings: Sequence[str], compressions: Sequence[str] = 
 
 
 def list_files(folder: str, *, recursive: bool = False) -> list[str]:
-    """The files in a folder (or also in those below it), sorted by path; there may be none."""
-    root = (folder if is_remote(folder) else glob.escape(folder)).rstrip("/")
-    return match_files(f"{root}/**/*" if recursive else f"{root}/*")
+    """The files in a folder (or also in those below it), sorted by path; there may be none.
+
+    Names that begin with a dot are passed over.
+
+    Raises:
+        PermissionError: A folder may not be read.
+    """
+    root = folder.rstrip("/") or folder
+    if is_remote(folder):
+        return match_files(f"{root}/**/*" if recursive else f"{root}/*")
+    # A glob passes over a folder that may not be read.
+    paths = []
+    for where, folders, names in os.walk(root, onerror=_raise, followlinks=True):
+        folders[:] = [one for one in folders if recursive and not one.startswith(".")]
+        paths += [os.path.join(where, name) for name in names if not name.startswith(".")]
+    return sorted(filter(os.path.isfile, paths))
+
+
+def _raise(error: OSError) -> None:
+    # What was removed meanwhile, or never there, holds nothing.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def match_files(pattern: str) -> list[str]:

@@ -113,8 +113,12 @@ def begun(
                 write_whole(partial / _PLAN, json.dumps(plan))
             yield
         except BaseException as error:
-            # What was interrupted, or is of another call, stays.
-            if plan is None or not isinstance(error, KeyboardInterrupt | FileExistsError):
+            # What was interrupted, or is of another call, stays; so does it where a process was
+            # killed, as for want of memory: hours of work may be in the parts.
+            stays = isinstance(error, KeyboardInterrupt | FileExistsError) or isinstance(
+                error.__cause__, BrokenProcessPool
+            )
+            if plan is None or not stays:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         shutil.rmtree(partial)
@@ -246,7 +250,7 @@ def work_in_processes(
         except BrokenProcessPool as error:
             raise OSError(
                 "A process that worked on a part was ended from outside, maybe for want of memory. "
-                "Repeat with fewer of them (num_workers)."
+                "Repeat it with fewer of them (num_workers): it goes on where it was."
             ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)

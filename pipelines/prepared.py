@@ -42,7 +42,9 @@ def open_splits(source: str, field: str) -> list[PreparedSplit]:
         instruction = tensorflow_datasets.core.ReadInstruction.from_spec(match[2] or "train")
         ranges = instruction.to_absolute(known)
     except Exception as error:  # tfds raises errors of many kinds, with texts of many lines.
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+        reason = (
+            f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200].rstrip('.')}"
+        )
         raise ValueError(
             f"tensorflow-datasets cannot give {source}: {reason}. Check the name and the split; "
             "without a network it must have been prepared before (TFDS_DATA_DIR)."

@@ -14,9 +14,13 @@ from tfpt.pipelines.batches import Share
 from tfpt.pipelines.settings import CausalDrawing, Drawing, SpanDrawing
 from tfpt.pipelines.span_corruption import row_sizes
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.store import Store, open_store
+from tfpt.pipelines.store import Store, open_store, store_tokenizer, verify_store
 from tfpt.pipelines.tfrecords import Records, open_records, read_records
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
+
+# Bytes of a store that is read in less than a second. Larger ones are compared with their checksums
+# while training goes on.
+_VERIFIED_FIRST = 256 << 20
 
 
 def masked_lm(
@@ -64,7 +68,7 @@ def masked_lm(
     drawing, share = drawing or Drawing(), share or Share()
     stores = [store] if isinstance(store, Store) else list(store)
     _check(stores, drawing, sequence_length, batch_size, share)
-    tokenizer = load_tokenizer(stores[0].path)
+    tokenizer = store_tokenizer(stores[0])
     require_roles(tokenizer, "pad", "cls", "sep", "mask")
     draw = batches.draw_function(
         stores,
@@ -129,7 +133,7 @@ def epoch_rows(
             return windows.num_rows(stores, row_sizes(sequence_length, drawing).num_tokens)
         return windows.num_rows(stores, sequence_length)
     _check(stores, drawing, sequence_length, 1, Share())
-    settings = batches.Settings(load_tokenizer(stores[0].path), drawing, seed=0)
+    settings = batches.Settings(store_tokenizer(stores[0]), drawing, seed=0)
     return batches.num_rows(stores, settings, sequence_length)
 
 
@@ -164,13 +168,13 @@ def pretraining_batches(
         FileNotFoundError, ValueError: As `open_store` and `masked_lm`; the vocabularies differ.
     """
     folders = [stores] if isinstance(stores, str | Path) else list(stores)
-    opened = [open_store(folder) for folder in folders]
-    tokenizer = load_tokenizer(opened[0].path)
+    opened = [_open_whole(folder) for folder in folders]
+    tokenizer = store_tokenizer(opened[0])
     stream = functools.partial(masked_lm, sequence_length=sequence_length, batch_size=batch_size)
     train = functools.partial(stream, opened, seed=seed, drawing=drawing)
     train(first_batch=0)  # what is wrong shows now, not after the model was built
     validation = None
-    held_out = [open_store(validation_store, tokenizer)] if validation_store else []
+    held_out = [_open_whole(validation_store, tokenizer)] if validation_store else []
     if held_out:
         validation = stream(held_out, drawing=_of_one_store(drawing)).take(validation_steps)
     return Pretraining(
@@ -208,7 +212,7 @@ def recorded_batches(
     tokenizer = records.tokenizer()
     read_records(records, batch_size=batch_size)  # what is wrong shows now
     validation = None
-    held_out = [open_store(validation_store, tokenizer)] if validation_store else []
+    held_out = [_open_whole(validation_store, tokenizer)] if validation_store else []
     if held_out:
         validation = masked_lm(
             held_out,
@@ -251,6 +255,14 @@ def _check_drawn(records: Records, drawing: Drawing, sequence_length: int) -> No
             f"The records {records.path} were drawn in another way: {'; '.join(wrong)}. Set what "
             "they have, or write records anew."
         )
+
+
+def _open_whole(folder: str | Path, tokenizer: TextTokenizer | None = None) -> Store:
+    """Open a store; compare it with its checksums where that takes no time."""
+    store = open_store(folder, tokenizer)
+    if store.num_bytes <= _VERIFIED_FIRST:
+        verify_store(store)
+    return store
 
 
 def _of_one_store(drawing: Drawing | None) -> Drawing | None:

@@ -14,8 +14,8 @@ from tfpt import features
 from tfpt.pipelines import batches, draws
 from tfpt.pipelines.batches import Batch, Share
 from tfpt.pipelines.settings import SpanDrawing
-from tfpt.pipelines.store import Store
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.store import Store, store_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.windows import USED, Windows, entry_id
 
 # A stream of random numbers from one seed; batches.py and epochs.py have 1 to 3.
@@ -85,7 +85,7 @@ def span_corruption(
     stores = [store] if isinstance(store, Store) else list(store)
     batches.check_sizes(sequence_length, batch_size, share)
     batches.check_stores(stores, drawing.weights)
-    tokenizer = load_tokenizer(stores[0].path)
+    tokenizer = store_tokenizer(stores[0])
     sizes = row_sizes(sequence_length, drawing)
     end_id = entry_id(drawing, "end_id", tokenizer.sep_id, tokenizer.vocabulary_size)
     start_id = entry_id(drawing, "start_id", tokenizer.pad_id, tokenizer.vocabulary_size)

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import __version__
-from tfpt.pipelines.tokenizer import TextTokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 FORMAT = 2
 TOKEN_IDS = "token_ids.bin"
@@ -35,6 +35,7 @@ WORD_STARTS = "word_starts.bin"
 # A folder: where the examples of an epoch start; see examples.py.
 EXAMPLES = "examples"
 ARRAYS = (TOKEN_IDS, SENTENCE_OFFSETS, DOCUMENT_OFFSETS)
+_FIELDS = ("num_tokens", "num_sentences", "num_documents", "token_dtype", "vocabulary_sha256")
 # Of a file, in bytes: each has a checksum, so that damage can be placed.
 BLOCK = 64 << 20
 
@@ -106,6 +107,8 @@ def open_store(path: str | Path, tokenizer: TextTokenizer | None = None) -> Stor
     folder = Path(path)
     try:
         description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    except NotADirectoryError:
+        raise FileNotFoundError(f"{folder} is a file; a token store is a folder.") from None
     except FileNotFoundError:
         if not folder.exists():
             raise FileNotFoundError(
@@ -115,18 +118,23 @@ def open_store(path: str | Path, tokenizer: TextTokenizer | None = None) -> Stor
             f"{folder} is no token store: it holds no store.json. Write one with "
             f"`tfpt store TEXTS --vocabulary vocab.txt --out {folder}`."
         ) from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(
             f"{folder / 'store.json'} is damaged ({error}); write the store anew."
         ) from None
-    if description["format"] > FORMAT:
+    try:
+        if description["format"] > FORMAT:
+            raise ValueError(
+                f"{folder} has the store format {description['format']}; this tfpt {__version__} "
+                f"reads formats up to {FORMAT}. Upgrade tfpt."
+            )
+        store = Store(folder, **{name: description[name] for name in _FIELDS})
+        _check_sizes(store, description["files"])
+    except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{folder} has the store format {description['format']}; this tfpt {__version__} reads "
-            f"formats up to {FORMAT}. Upgrade tfpt."
-        )
-    fields = ("num_tokens", "num_sentences", "num_documents", "token_dtype", "vocabulary_sha256")
-    store = Store(folder, **{name: description[name] for name in fields})
-    _check_sizes(store, description["files"])
+            f"{folder / 'store.json'} is damaged: what it holds is not what tfpt writes ({error}). "
+            "Write the store anew."
+        ) from None
     if tokenizer is not None and tokenizer.sha256 != store.vocabulary_sha256:
         raise ValueError(
             f"The store {folder} was written with another vocabulary (sha256 "
@@ -134,6 +142,22 @@ def open_store(path: str | Path, tokenizer: TextTokenizer | None = None) -> Stor
             f"{folder}, or write the store anew with yours."
         )
     return store
+
+
+def store_tokenizer(store: Store) -> TextTokenizer:
+    """The tokenizer that a store was written with, from the vocabulary inside it.
+
+    Raises:
+        FileNotFoundError, ValueError: The vocabulary is gone, or not what was written.
+    """
+    tokenizer = load_tokenizer(store.path)
+    if tokenizer.sha256 != store.vocabulary_sha256:
+        raise ValueError(
+            f"The vocabulary in {store.path} is not the one that the store was written with "
+            f"(sha256 {tokenizer.sha256[:12]}, not {store.vocabulary_sha256[:12]}): it was changed "
+            "or is damaged. Put back the one it was, or write the store anew."
+        )
+    return tokenizer
 
 
 def verify_store(store: Store) -> None:
@@ -148,6 +172,7 @@ def verify_store(store: Store) -> None:
 
 def verified_blocks(store: Store, num_threads: int | None = None) -> Iterator[int]:
     """`verify_store` step by step: gives the bytes of each block that is as it was written."""
+    store_tokenizer(store)
     for path, blocks in checked_files(store).items():
         for number, (size, digest) in enumerate(block_checksums(path, num_threads)):
             if number >= len(blocks) or digest != blocks[number]:
@@ -205,8 +230,8 @@ def block_checksums(path: Path, num_threads: int | None = None) -> Iterator[tupl
 
 def _check_sizes(store: Store, files: dict[str, Any]) -> None:
     """A file that is too short must not be mapped: reading past its end ends the process."""
-    for name, expected in files.items():
-        path = store.path / name
+    for name in (*ARRAYS, *(set(files) - set(ARRAYS))):
+        path, expected = store.path / name, files[name]
         size = path.stat().st_size if path.exists() else None
         if size != expected["bytes"]:
             raise ValueError(

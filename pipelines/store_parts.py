@@ -21,8 +21,10 @@ from tfpt.pipelines.part_work import write_whole
 from tfpt.pipelines.store import ARRAYS, WORD_STARTS, checksums
 from tfpt.pipelines.tokenizer import TextTokenizer
 
-# Sentences tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
+# What is tokenized at once: enough to keep the kernel busy, little enough to bound the memory, some
+# 40 bytes a character. A sentence may have a million characters.
 _SENTENCES_AT_ONCE = 8192
+_CHARACTERS_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -98,26 +100,33 @@ def _write_arrays(documents, tokenizer: TextTokenizer, folder: Path) -> Counts:
     names = _names(documents)
     tokenized = _tokenized_words if WORD_STARTS in names else _tokenized
     num_tokens = num_sentences = num_documents = 0
+    owner = None  # the document of the last sentence
     with contextlib.ExitStack() as stack:
         tokens, sentences, borders, *words = (
             stack.enter_context(open(folder / name, "wb")) for name in names
         )
-        for batch in _sentence_batches(documents):
-            texts = [sentence for document in batch for sentence in document]
+        for texts, numbers in _sentence_batches(documents):
             ids, lengths, starts = tokenized(texts, tokenizer)
-            document_ids = np.repeat(np.arange(len(batch)), [len(document) for document in batch])
             # A sentence without a token (control characters only, say) is none.
             kept = lengths > 0
-            per_document = np.bincount(document_ids[kept], minlength=len(batch))
-            per_document = per_document[per_document > 0]
+            owners = np.array(numbers)[kept]
+            if not len(owners):
+                continue
+            # A document ends where a sentence of another one follows.
+            owner = owners[0] if owner is None else owner
+            ends = np.flatnonzero(np.diff(owners, prepend=owner))
+            owner = owners[-1]
             tokens.write(ids.astype(dtype).tobytes())
             sentences.write((num_tokens + np.cumsum(lengths[kept])).astype("<i8").tobytes())
-            borders.write((num_sentences + np.cumsum(per_document)).astype("<i8").tobytes())
+            borders.write((num_sentences + ends).astype("<i8").tobytes())
             for file in words:
                 file.write(starts.tobytes())
             num_tokens += len(ids)
-            num_sentences += int(kept.sum())
-            num_documents += len(per_document)
+            num_sentences += len(owners)
+            num_documents += len(ends)
+        if num_sentences:
+            borders.write(np.array(num_sentences, "<i8").tobytes())
+            num_documents += 1
     return Counts(num_tokens, num_sentences, num_documents)
 
 
@@ -141,19 +150,23 @@ def _tokenized_words(texts: list[str], tokenizer: TextTokenizer) -> Tokenized:
     return Tokenized(ids, np.diff(ends, prepend=0), starts)
 
 
-def _sentence_batches(documents: Iterable[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
-    """Whole documents, gathered to about `_SENTENCES_AT_ONCE` sentences."""
-    batch: list[tuple[str, ...]] = []
+def _sentence_batches(
+    documents: Iterable[tuple[str, ...]],
+) -> Iterator[tuple[list[str], list[int]]]:
+    """Sentences to tokenize at once, with the numbers of the documents that they are of."""
+    texts: list[str] = []
+    numbers: list[int] = []
     size = 0
-    for document in documents:
-        if document:
-            batch.append(document)
-            size += len(document)
-        if size >= _SENTENCES_AT_ONCE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    for number, document in enumerate(documents):
+        for sentence in document:
+            texts.append(sentence)
+            numbers.append(number)
+            size += len(sentence)
+            if len(texts) >= _SENTENCES_AT_ONCE or size >= _CHARACTERS_AT_ONCE:
+                yield texts, numbers
+                texts, numbers, size = [], [], 0
+    if texts:
+        yield texts, numbers
 
 
 def token_dtype(tokenizer: TextTokenizer) -> np.dtype:

@@ -61,10 +61,11 @@ def write_store(
 ) -> Store:
     """Tokenize a corpus once and write it as a token store.
 
-    The store appears at `path` when it is whole. An error leaves nothing behind. What was killed,
-    or stopped by Ctrl-C, goes on when the call is repeated with the same sources, which must not
-    have changed; it needs twice the room of the store on disk for a moment at its end. The files
-    are the same to the byte, however many processes write them and however often they are stopped.
+    The store appears at `path` when it is whole. An error leaves nothing behind. What was stopped
+    by Ctrl-C, or killed, or lost a process, goes on when the call is repeated with the same
+    sources, which must not have changed; it needs twice the room of the store on disk for a moment
+    at its end. The files are the same to the byte, however many processes write them and however
+    often they are stopped.
 
     Memory does not grow with the corpus: at most a part, 16 MB of text, is in the hands of a
     process, and of a document no more than 16 million characters.

@@ -131,7 +131,7 @@ def file_path(path: str | os.PathLike[str], ending: str, name: str) -> Path:
         return path
     if path.suffix in (".txt", ".json", ".model") and not path.is_dir():
         raise ValueError(
-            f"{path}: a vocabulary of this kind is a file ending in {ending}, or a folder (which "
-            f"gets {name}). Name it so."
+            f"{path}: a vocabulary of this kind is a file ending in {ending}, or a folder. Name it "
+            "so."
         )
     return path / name

@@ -5,6 +5,9 @@ place that is to be predicted is `{a|b}`: a stands there, b is the answer. Colou
 the words say, so that a pipe shows as much.
 """
 
+import itertools
+import re
+import unicodedata
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,6 +26,10 @@ MASKED, REPLACED, KEPT = "bold yellow", "bold red", "bold green"
 SPECIAL, PADDING, SENTINEL, TEXT_B = "dim", "dim", "magenta", "cyan"
 
 _CLOSING, _OPENING, _APOSTROPHES = set(",.;:!?)]}%"), set("([{"), set("'\u2019")
+# What stands around Chinese text, too.
+_QUOTES = set("\u2018\u2019\u201c\u201d\u2026\u2014\u00b7")
+_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7ff]")
+_BLANK = "\u2581"  # of SentencePiece
 _ENDINGS = {"s", "t", "re", "ve", "ll", "d", "m"}
 
 
@@ -192,6 +199,54 @@ def joined(
         tokens: For each the id that stands there and, where it is to be predicted, the right one.
         style: Of ordinary tokens.
     """
+    if tokenizer.kind == "wordpiece":
+        return _joined_words(tokens, tokenizer, style)
+    text = Text()
+    after_mark = False
+    # Blanks are in the entries, and a character may be in several: ordinary tokens go together.
+    for _, run in itertools.groupby(
+        enumerate(tokens), lambda one: -1 if _is_plain(one[1], tokenizer) else one[0]
+    ):
+        piece = [token for _, token in run]
+        there, answer = piece[0]
+        said = _spoken([one if right is None else right for one, right in piece], tokenizer)
+        is_mark = not said  # a special token or a sentinel
+        if text and (is_mark or after_mark or said.startswith(" ")):
+            text.append(" ")
+        after_mark = is_mark
+        if answer is not None:
+            wrong, right = (
+                _spoken([one], tokenizer).strip() or _entry(one, tokenizer)
+                for one in (there, answer)
+            )
+            text.append(f"{{{wrong}|{right}}}", _kind(there, answer, tokenizer))
+        else:
+            said = _entry(there, tokenizer) if is_mark else said.removeprefix(" ")
+            text.append(said, _style(there, tokenizer, style))
+    return text
+
+
+def _is_plain(token: tuple[int, int | None], tokenizer: pipelines.TextTokenizer) -> bool:
+    there, answer = token
+    ordinary = there < tokenizer.vocabulary_size and there not in tokenizer.special_ids
+    return answer is None and ordinary
+
+
+def _spoken(ids: Sequence[int], tokenizer: pipelines.TextTokenizer) -> str:
+    """What tokens of a vocabulary with blanks in its entries stand for, the blanks included."""
+    ids = [one for one in ids if _is_plain((one, None), tokenizer)]
+    if tokenizer.kind == "byte pair":
+        said = tokenizer.detokenize([ids]).numpy()[0].decode("utf-8", "backslashreplace")
+    else:
+        said = "".join(_entry(one, tokenizer) for one in ids).replace(_BLANK, " ")
+    # A line break in a text is no line break here.
+    return said.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
+def _joined_words(
+    tokens: Sequence[tuple[int, int | None]], tokenizer: pipelines.TextTokenizer, style: str
+) -> Text:
+    """`joined` for WordPiece, whose entries tell whether they go on with a word."""
     text = Text()
     right = [_entry(there if answer is None else answer, tokenizer) for there, answer in tokens]
     for place, (there, answer) in enumerate(tokens):
@@ -199,16 +254,25 @@ def joined(
             text.append(" ")
         entry = _entry(there, tokenizer)
         if answer is not None:
-            kind = KEPT if there == answer else REPLACED
-            kind = MASKED if there == tokenizer.mask_id else kind
-            text.append(f"{{{entry}|{right[place]}}}", kind)
-        elif there >= tokenizer.vocabulary_size:
-            text.append(entry, SENTINEL)
-        elif there in tokenizer.special_ids:
-            text.append(entry, SPECIAL)
-        else:
+            text.append(f"{{{entry}|{right[place]}}}", _kind(there, answer, tokenizer))
+        elif _is_plain((there, None), tokenizer):
             text.append(entry.removeprefix("##") if place else entry, style)
+        else:
+            text.append(entry, _style(there, tokenizer, style))
     return text
+
+
+def _kind(there: int, answer: int, tokenizer: pipelines.TextTokenizer) -> str:
+    """The style of a place to predict."""
+    if there == tokenizer.mask_id:
+        return MASKED
+    return KEPT if there == answer else REPLACED
+
+
+def _style(there: int, tokenizer: pipelines.TextTokenizer, style: str) -> str:
+    if there >= tokenizer.vocabulary_size:
+        return SENTINEL
+    return SPECIAL if there in tokenizer.special_ids else style
 
 
 def _entry(token: int, tokenizer: pipelines.TextTokenizer) -> str:
@@ -227,4 +291,12 @@ def _sticks(entries: Sequence[str], place: int) -> bool:
         or before in _OPENING
         or (entry in _APOSTROPHES and after in _ENDINGS)
         or (before in _APOSTROPHES and entry in _ENDINGS and place > 1)
+        or (_is_chinese(before[-1:]) and _is_chinese(entry[:1]))
+        or (before in _QUOTES and _is_chinese(entry[:1]))
+        or (_is_chinese(before[-1:]) and entry in _QUOTES)
     )
+
+
+def _is_chinese(character: str) -> bool:
+    """Whether it is of a script that is written without blanks, as Chinese and Japanese."""
+    return unicodedata.east_asian_width(character or " ") in "WF" and not _HANGUL.match(character)

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("texts", help="a glob of running text")
     parser.add_argument("--vocabulary", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peer-python", default=sys.executable, help="to run the peers with")
+    parser.add_argument("--peer-python", default=sys.executable, help="to draw with transformers")
     parser.add_argument("--side", help="used by the script itself")
     arguments = parser.parse_args()
     if arguments.side:
@@ -45,13 +45,11 @@ def main() -> None:
     import paired
 
     shared = [arguments.what, arguments.texts, "--vocabulary", arguments.vocabulary]
-    commands = {
-        name: [
-            sys.executable if side == "tfpt" else arguments.peer_python,
-            *(__file__, *shared, "--side", side),
-        ]
-        for side, name in NAMES[arguments.what].items()
-    }
+    commands = {}
+    for side, name in NAMES[arguments.what].items():
+        elsewhere = arguments.what == "draw" and side != "tfpt"
+        python = arguments.peer_python if elsewhere else sys.executable
+        commands[name] = [python, __file__, *shared, "--side", side]
     figures = paired.compare(commands, rounds=arguments.rounds)
     paired.report(arguments.what, UNITS[arguments.what], figures)
 

@@ -100,7 +100,16 @@ def test_reference_strings_have_gpt_2_s_ids(gpt2, shared_data):
     assert in_graph(gpt2, texts) == gpt2.encode(texts)
 
 
-@pytest.mark.parametrize(("corpus", "step"), [("novels", 12), ("chinese", 8), ("wikitext", 1)])
+@pytest.mark.parametrize(
+    ("corpus", "step"),
+    [
+        ("novels", 12),
+        pytest.param("novels", 1, marks=pytest.mark.slow),
+        ("chinese", 8),
+        pytest.param("chinese", 1, marks=pytest.mark.slow),
+        ("wikitext", 1),
+    ],
+)
 def test_every_line_has_the_reference_s_ids(gpt2, shared_data, corpus, step):
     for lines in every_line(shared_data, corpus, step=step):
         assert gpt2.tokenize(lines).to_list() == offline_ids(gpt2, lines)

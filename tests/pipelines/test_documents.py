@@ -127,6 +127,11 @@ def test_a_glob_without_a_match_is_an_error_at_the_call(tmp_path, monkeypatch):
         read_documents(tmp_path)
 
 
+def test_a_token_store_is_no_text(store):
+    with pytest.raises(ValueError, match="is a token store, not text"):
+        read_documents(store.path)
+
+
 def test_no_source_is_an_error():
     with pytest.raises(ValueError, match="empty list"):
         read_documents([])

@@ -108,3 +108,20 @@ def test_the_errors_of_other_file_systems_are_those_of_files(remote):
         with pytest.raises(ValueError, match=r"nowhere://.*reads no such address.*ram://.*gs://"):
             files.find_files(name, (".txt",))
     assert files.find_files(path, ()) == [path]
+
+
+def test_a_folder_that_may_not_be_read_is_named(write, tmp_path, monkeypatch):
+    """Its files would be missing without a word."""
+    write("texts/a.txt", "a")
+    write("texts/closed/b.txt", "b")
+    look = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read everything
+    for folder in ("texts", "texts/closed"):
+        with pytest.raises(PermissionError, match="closed"):
+            files.find_files(str(tmp_path / folder), (".txt",))

@@ -49,10 +49,12 @@ def test_bucketed_epochs_visit_every_example_and_rows_fit_their_length(store):
 
 def test_workers_draw_each_row_of_a_batch_once(store):
     for drawing in (Drawing(), Drawing(layout="packed"), Drawing(layout="bucketed")):
-        whole = take(store, 6, drawing=drawing)
-        parts = [take(store, 6, drawing=drawing, share=Share(n, 4)) for n in range(4)]
-        for number, batch in enumerate(whole):
-            shares = [part[number] for part in parts]
+        # An epoch, and a batch that lies in two.
+        number = epoch_rows(store, sequence_length=LENGTH, drawing=drawing) // BATCH + 1
+        whole = take(store, number, drawing=drawing)
+        parts = [take(store, number, drawing=drawing, share=Share(n, 4)) for n in range(4)]
+        for place, batch in enumerate(whole):
+            shares = [part[place] for part in parts]
             joined = tf.nest.map_structure(lambda *rows: np.concatenate(rows), *shares)
             assert_equal(batch, joined)
 

@@ -7,7 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from tfpt.pipelines import Tokenizer, open_store, write_store
+from tfpt.pipelines import (
+    Tokenizer,
+    causal_lm,
+    masked_lm,
+    open_store,
+    pretraining_batches,
+    span_corruption,
+    store_parts,
+    write_store,
+)
 from tfpt.pipelines.store import tensor_over, verify_store
 
 
@@ -47,6 +56,35 @@ def test_sentences_and_documents_without_tokens_are_left_out(tmp_path, tokenizer
     assert store.num_documents == 2
     assert list(np.diff(store.sentence_offsets)) == [2, 1, 1]
     assert list(store.document_offsets) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(("characters", "sentences"), [(200, 8192), (1 << 21, 1), (1 << 21, 7)])
+def test_where_sentences_are_parted_to_be_tokenized_changes_nothing(
+    tmp_path, tokenizer, corpus, store, monkeypatch, characters, sentences
+):
+    monkeypatch.setattr(store_parts, "_CHARACTERS_AT_ONCE", characters)
+    monkeypatch.setattr(store_parts, "_SENTENCES_AT_ONCE", sentences)
+    empty = [("\u0000",), (), ("\u0000", "\u200e")]
+    again = write_store([*empty, *corpus, *empty], tokenizer, tmp_path / "s")
+    for name in ("token_ids", "sentence_offsets", "document_offsets"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(store, name))
+    assert again.num_documents == store.num_documents
+
+
+def test_no_more_than_some_long_sentences_are_tokenized_at_once(tmp_path, tokenizer, monkeypatch):
+    """A line of 100 MB is a hundred sentences of a million characters: it took 4 GB of memory."""
+    sizes = []
+
+    def tokenize(self, texts):
+        sizes.append(sum(len(text) for text in texts.numpy()))
+        return whole(self, texts)
+
+    whole = Tokenizer.tokenize
+    monkeypatch.setattr(Tokenizer, "tokenize", tokenize)
+    written = write_store([("w1 " * 200_000,) * 10] * 2, tokenizer, tmp_path / "s")
+    assert written.num_tokens == 4_000_000
+    assert list(written.document_offsets) == [0, 10, 20]
+    assert max(sizes) < 3_000_000
 
 
 def test_an_empty_corpus_is_refused_and_leaves_nothing(tmp_path, tokenizer):
@@ -110,9 +148,37 @@ def test_a_newer_format_and_broken_json_are_refused(tmp_path, tokenizer):
     path.write_text(json.dumps({**description, "format": 99}))
     with pytest.raises(ValueError, match="Upgrade tfpt"):
         open_store(store.path)
-    path.write_text("{")
+    broken = ("{", "[]", "1", json.dumps({**description, "format": "2"}))
+    lacking = [json.dumps({**description, "files": {}})]
+    for name in description:
+        if name != "tfpt":  # which is told, not read
+            lacking.append(
+                json.dumps({one: description[one] for one in description if one != name})
+            )
+    for text in (*broken, *lacking):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="damaged"):
+            open_store(store.path)
+    path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="damaged"):
         open_store(store.path)
+
+
+def test_another_vocabulary_inside_a_store_is_noticed(tmp_path, tokenizer):
+    store = write_store([("w1 w2",), ("w2",)], tokenizer, tmp_path / "s")
+    path = store.path / "vocab.txt"
+    path.write_text(path.read_text().replace("w17\n", "w71x\n"))
+    for refuse in (
+        verify_store,
+        lambda store: masked_lm(store, sequence_length=16, batch_size=2),
+        lambda store: causal_lm(store, sequence_length=16, batch_size=2),
+        lambda store: span_corruption(store, sequence_length=16, batch_size=2),
+        lambda store: pretraining_batches(
+            store.path, None, sequence_length=16, batch_size=2, validation_steps=1
+        ),
+    ):
+        with pytest.raises(ValueError, match="is not the one that the store was written with"):
+            refuse(store)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, tokenizer):

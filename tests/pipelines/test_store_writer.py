@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,11 +123,16 @@ def test_an_error_in_a_part_leaves_nothing(corpus, tokenizer, tmp_path, num_work
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_dies_is_a_clear_error(corpus, tokenizer, tmp_path):
-    documents = in_parts(corpus, 5, part3={"fails": "death"})
+def test_a_process_that_dies_is_a_clear_error_and_loses_no_part(corpus, store, tokenizer, tmp_path):
+    documents = in_parts(corpus, 5, part3={"fails": "death", "seconds": 2.0})
     with pytest.raises(OSError, match="ended from outside"):
         write_store(documents, tokenizer, tmp_path / "s", num_workers=2)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["s.partial"]
+    whole = [path.name for path in (tmp_path / "s.partial" / "parts").glob("?????")]
+    assert {"00000", "00001"} <= set(whole)
+    again = write_store(in_parts(corpus, 5), tokenizer, tmp_path / "s", num_workers=1)
+    assert contents(again.path) == contents(store.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_a_store_is_written_by_one_process_at_a_time(corpus, tokenizer, tmp_path, monkeypatch):
@@ -157,6 +163,50 @@ def test_files_are_joined_where_the_kernel_cannot_copy(
     monkeypatch.setattr(os, "copy_file_range", refuse)
     documents = in_parts(corpus, 3)
     assert contents(write_store(documents, tokenizer, tmp_path / "s").path) == contents(store.path)
+
+
+class Snapshots:
+    """What lies in a folder before each step that changes a file: what a kill there would leave.
+
+    What a program has not yet handed to the system is lost in both.
+    """
+
+    def __init__(self, folder, target):
+        self.folder, self.target, self.taken, self.on = folder, target, 0, True
+        sys.addaudithook(self._note)  # there is no way to take one off
+
+    def _note(self, event, arguments):
+        if not self.on or event not in ("open", "os.mkdir", "os.rename", "shutil.rmtree"):
+            return
+        if str(arguments[0]).startswith(str(self.folder)):
+            self.on = False
+            shutil.copytree(self.folder, self.target / str(self.taken))
+            self.taken, self.on = self.taken + 1, True
+
+
+def test_it_may_be_killed_at_each_step(corpus, store, tokenizer, tmp_path):
+    documents = in_parts(corpus, 2)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "killed").mkdir()
+    snapshots = Snapshots(tmp_path / "work", tmp_path / "killed")
+    write_store(documents, tokenizer, tmp_path / "work" / "s")
+    snapshots.on = False
+    states = set()
+    for number in range(snapshots.taken):
+        folder = tmp_path / "killed" / str(number)
+        states |= {path.relative_to(folder) for path in folder.rglob("*")}
+        was_whole = (folder / "s").exists()
+        if was_whole:
+            with pytest.raises(FileExistsError, match="never overwritten"):
+                write_store(documents, tokenizer, folder / "s")
+        else:
+            write_store(documents, tokenizer, folder / "s")
+        assert contents(folder / "s") == contents(store.path)
+        assert [path.name for path in folder.iterdir()] == ["s"]
+    partial = Path("s.partial")
+    assert snapshots.taken > 40
+    assert {partial / "plan.json", partial / "parts" / "00001", Path("s")} <= states
+    assert {partial / "joined" / name for name in FILES} <= states
 
 
 SCRIPT = """

@@ -55,7 +55,15 @@ def test_reference_strings_have_the_reference_s_ids(
         assert ids == expected
 
 
-@pytest.mark.parametrize(("corpus", "step"), [("novels", 7), ("chinese", 1), ("wikitext", 1)])
+@pytest.mark.parametrize(
+    ("corpus", "step"),
+    [
+        ("novels", 7),
+        pytest.param("novels", 1, marks=pytest.mark.slow),
+        ("chinese", 1),
+        ("wikitext", 1),
+    ],
+)
 def test_every_line_has_the_reference_s_ids(bert_uncased, shared_data, corpus, step):
     for lines in every_line(shared_data, corpus, step=step):
         assert bert_uncased.tokenize(lines).to_list() == reference_ids(bert_uncased, lines)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import features, models, objectives
+from tfpt import features, models, objectives, pipelines
 
 S = 3  # texts in a row
 
@@ -106,6 +106,78 @@ def test_training_on_packed_rows_is_training_on_the_texts(pair):
     np.testing.assert_allclose(one_losses, many_losses, atol=1e-4)
     for left, right in zip(one, many, strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+def one_to_a_row(batch):
+    """The texts of a drawn batch in rows of their own, with their targets."""
+    inputs, labels, weights = ({name: part.numpy() for name, part in one.items()} for one in batch)
+    rows, texts = np.nonzero(weights["next_sentence"])
+    places = inputs["text_ids"][rows] == texts[:, None] + 1  # (N, T)
+    starts = inputs["text_positions"][rows, texts]
+    single = {}
+    for name in ("token_ids", "segment_ids", "padding_mask"):
+        single[name] = np.zeros(places.shape, np.int32)
+        for row, (place, of_row) in enumerate(zip(places, rows, strict=True)):
+            single[name][row, : place.sum()] = inputs[name][of_row, place]
+    positions = inputs["mask_positions"][rows]
+    used = (weights["masked_lm"][rows] > 0) & np.take_along_axis(places, positions, axis=1)
+    single["mask_positions"] = (positions - starts[:, None]) * used
+    alone = {
+        "masked_lm": labels["masked_lm"][rows] * used,
+        "next_sentence": labels["next_sentence"][rows, texts][:, None],
+    }
+    ones = np.ones((len(rows), 1), np.float32)
+    return single, alone, {"masked_lm": used.astype(np.float32), "next_sentence": ones}
+
+
+def test_packed_rows_that_were_drawn_weigh_as_their_texts_alone(pair, tmp_path):
+    """Uneven numbers of texts in a row and of targets in a text: every loss and gradient agrees."""
+    one, many = pair
+    random = np.random.default_rng(0)
+    documents = [
+        tuple(
+            " ".join(f"word{number}" for number in random.integers(0, tiny_bert.V - 5, size))
+            for size in random.integers(1, 4, random.integers(1, 5))
+        )
+        for _ in range(60)
+    ]
+    store = pipelines.write_store(documents, tiny_bert.TOKENIZER, tmp_path / "s")
+    drawing = pipelines.Drawing(
+        layout="packed", max_texts=4, masking=pipelines.Masking(rate=0.4, unit="word")
+    )
+    batches = pipelines.masked_lm(store, sequence_length=16, batch_size=16, drawing=drawing)
+    for batch in batches.take(3):
+        alone = one_to_a_row(batch)
+        assert len(alone[0]["token_ids"]) > 16
+        assert alone[2]["masked_lm"].sum() == batch[2]["masked_lm"].numpy().sum()
+        (losses, gradients), (expected, expected_gradients) = map(
+            losses_and_gradients, (many, one), (batch, alone)
+        )
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        for left, right in zip(gradients, expected_gradients, strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def losses_and_gradients(model, batch):
+    """The loss of each objective over a batch, and the gradients of their sum, by path."""
+    tiny_bert.compiled(model, learning_rate=1e-3, total_steps=20, warmup_steps=2)
+    logs = model.test_on_batch(*batch, return_dict=True)
+    with tf.GradientTape() as tape:
+        outputs = model(batch[0])
+        loss = 0.0
+        for name, label in batch[1].items():
+            weight = tf.reshape(tf.cast(batch[2][name], tf.float32), [-1])
+            logits = tf.cast(outputs[name], tf.float32)
+            one = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.reshape(label, [-1]), tf.reshape(logits, [-1, logits.shape[-1]])
+            )
+            loss += tf.reduce_sum(one * weight) / tf.reduce_sum(weight)
+    variables = [weight for weight in by_path(model) if weight.trainable]
+    gradients = tape.gradient(loss, [weight.value for weight in variables])
+    np.testing.assert_allclose(logs["loss"], loss, rtol=1e-4)
+    return [logs[name] for name in sorted(logs) if name.endswith("loss")], [
+        tf.convert_to_tensor(gradient).numpy() for gradient in gradients
+    ]
 
 
 def test_attention_stays_within_a_text(pair):

@@ -175,6 +175,77 @@ def test_pieces_are_joined_to_words(tokens, text):
     assert show_batch.joined([(one, None) for one in ids(tokens)], TOKENIZER).plain == text
 
 
+CHINESE = pipelines.Tokenizer(
+    [
+        *SPECIAL_TOKENS,
+        *"\u6211\u4e0d\u53bb\u8bf4\u3002\uff01\uff1a\u201c\u201d",
+        "ok",
+        "\uac00",
+        "\ub098",
+    ],
+    lowercase=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "\u6211\u8bf4\uff1a\u201c\u6211\u4e0d\u53bb\u3002\u201d",
+            "\u6211\u8bf4\uff1a\u201c\u6211\u4e0d\u53bb\u3002\u201d",
+        ),
+        ("\u6211 ok \u53bb\uff01", "\u6211 ok \u53bb\uff01"),
+        ("\uac00 \ub098", "\uac00 \ub098"),  # Korean has blanks
+    ],
+)
+def test_chinese_is_told_without_blanks(text, told):
+    (found,) = CHINESE.tokenize([text]).to_list()
+    assert show_batch.joined([(one, None) for one in found], CHINESE).plain == told
+
+
+SENTENCES = ["The low tide is wider, caf\u00e9.", "\u6211\u4eec\u4e0d\u53bb\u3002 A new  tide!"]
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        pipelines.train_byte_pair([tuple(SENTENCES)] * 9, 290),
+        pipelines.train_unigram([tuple(SENTENCES)] * 9, 36, lowercase=False),
+    ],
+    ids=["byte pair", "unigram"],
+)
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_entries_with_blanks_in_them_are_told_as_the_text(tokenizer, sentence):
+    (found,) = tokenizer.tokenize([sentence]).to_list()
+    whole = tokenizer.detokenize([found]).numpy()[0].decode()
+    assert whole.replace("  ", " ") == sentence.replace("  ", " ")
+    framed = [tokenizer.cls_id, *found, tokenizer.sep_id]
+    told = show_batch.joined([(one, None) for one in framed], tokenizer).plain
+    assert told == f"[CLS] {whole} [SEP]"
+    for place, answer in enumerate(found):
+        for there in (tokenizer.mask_id, answer, found[0]):
+            tokens = [(one, None) for one in found]
+            tokens[place] = (there, answer)
+            text = show_batch.joined(tokens, tokenizer)
+            # A blank that is all of an entry cannot be told otherwise.
+            lone = {"\u0120", "\u2581"} & {tokenizer.vocabulary[one] for one in (there, answer)}
+            assert lone or not {"\u0120", "\u2581"} & set(text.plain)
+            assert text.plain.count("{") == text.plain.count("|") == 1
+            assert not re.search(r"[ ]\}|\{ |\| ", text.plain)
+            before, after = re.split(r"\{.*\}", text.plain)
+            assert whole.startswith(before.strip()) or "\\x" in before
+            assert whole.endswith(after.strip()) or "\\x" in after
+
+
+def test_a_token_that_is_a_part_of_a_character_is_told_as_bytes():
+    tokenizer = pipelines.train_byte_pair([("a b",)] * 9, 261)
+    found = tokenizer.tokenize(["\u6211"]).to_list()[0]
+    assert len(found) == 3
+    tokens = [(found[0], None), (tokenizer.mask_id, found[1]), (found[2], None)]
+    text = show_batch.joined(tokens, tokenizer).plain
+    assert text == "\\xe6{[MASK]|\\x88}\\x91"
+
+
 def test_places_to_predict_keep_their_place_in_a_word():
     em, bed, ding, mask, cat = ids("em ##bed ##ding [MASK] cat")
     tokens = [(em, None), (mask, bed), (ding, ding), (cat, em), (bed, None)]
