@@ -32,8 +32,9 @@ def write_store_by_beam(
 ) -> dict[str, int]:
     """Tokenize a corpus once, on the machines of a Beam runner, and write it as a token store.
 
-    The files are those that `write_store` writes, to the byte. What was killed, or stopped by
-    Ctrl-C, goes on when the call is repeated with the same sources; an error leaves nothing behind.
+    The files are those that `write_store` writes, to the byte; but in a bucket, the examples of a
+    large store are not found before a training begins. What was killed, or stopped by Ctrl-C, goes
+    on when the call is repeated with the same sources; an error leaves nothing behind.
 
     Args:
         documents: As `read_documents` gives them, from paths that all machines reach.
@@ -52,7 +53,8 @@ def write_store_by_beam(
         ValueError: Beam is not installed, the documents are of a source of your own, the corpus
             holds no text, or what is wrong with the sources; names the first 20.
     """
-    from tfpt.pipelines.store import FORMAT
+    from tfpt.pipelines.examples import keep_usual_examples
+    from tfpt.pipelines.store import FORMAT, open_store
     from tfpt.pipelines.store_parts import check_segmented
 
     check_beam()
@@ -74,6 +76,8 @@ def write_store_by_beam(
         join = Step("Join", functools.partial(_join, work), 1)
         run_steps(folder, [write, join], options)
         result = json.loads(shared_folder.read_text(f"{folder}/result.json"))
+    if not is_remote(target):
+        keep_usual_examples(open_store(target))
     if hasattr(documents, "encodings"):
         documents.encodings.update(result["encodings"])
     return result["counts"]

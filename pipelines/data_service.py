@@ -226,14 +226,18 @@ def _without_captured_files(draw: Callable[[Any], Batch]) -> tuple[Callable[[Any
     argument, *captured = [tensor.name for tensor in traced.inputs]
     graph = traced.graph.as_graph_def()
     outputs = [tensor.name for tensor in tf.nest.flatten(traced.structured_outputs)]
+    arrays = [getattr(tensor, "mapped", None) for tensor in traced.captured_inputs]
+    for array in arrays:
+        # A part of a file would be mapped from the file's beginning.
+        if array is not None and array.nbytes != os.path.getsize(array.filename):
+            raise ValueError(f"{array.filename} is not what was opened. Open the store anew.")
     spec = tf.nest.map_structure(
         lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), traced.structured_outputs
     )
 
     def drawn(batch):
         values = {argument: batch}
-        for name, tensor in zip(captured, traced.captured_inputs, strict=True):
-            array = getattr(tensor, "mapped", None)
+        for name, tensor, array in zip(captured, traced.captured_inputs, arrays, strict=True):
             values[name] = tf.identity(tensor) if array is None else _mapped(array)
         found = tf.graph_util.import_graph_def(graph, values, outputs, name="draw")
         return tf.nest.pack_sequence_as(traced.structured_outputs, found)

@@ -72,7 +72,18 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @command.beam
 @command.reading
 def clean(
-    sources, out, unicode, repetition, workers, beam, layout, field, encoding, language, **steps
+    sources,
+    out,
+    unicode,
+    repetition,
+    workers,
+    beam,
+    layout,
+    field,
+    encoding,
+    language,
+    segmented,
+    **steps,
 ) -> None:
     """Clean texts, and report what was dropped.
 
@@ -89,7 +100,12 @@ def clean(
         unicode=unicode or "", repetition=pipelines.Repetition() if repetition else None, **steps
     )
     documents = command.documents(
-        sources, layout=layout, field=field, encoding=encoding, language=language
+        sources,
+        layout=layout,
+        field=field,
+        encoding=encoding,
+        language=language,
+        segmented=segmented,
     )
     if beam:
         with console.waiting("Running the pipeline"):

@@ -46,6 +46,18 @@ def test_the_store_is_the_one_that_is_written_without_beam(
     open_store(tmp_path / "beam", tokenizer)
 
 
+def test_words_of_segmented_texts_are_kept(texts, tokenizer, tmp_path):
+    documents = read_documents(texts, encoding="auto", segmented=True)
+    write_store(documents, tokenizer, tmp_path / "local")
+    write_store_by_beam(documents, tokenizer, tmp_path / "beam", HERE)
+    here, there = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("local", "beam")
+    )
+    assert "word_starts.bin" in here
+    assert there == here
+
+
 def test_documents_and_store_may_lie_in_a_bucket(corpus, store, tokenizer, remote):
     text = "\n\n".join("\n".join(document) for document in corpus)
     source = remote("texts/corpus.txt", text)
