@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tfpt.pipelines.part_work import write_whole
-from tfpt.pipelines.store import EXAMPLES, Store, checksums
+from tfpt.pipelines.store import EXAMPLES, Store, checksums, kept_blocks
 
 MIN_TOKENS = 2  # of a pair: one in each text
 
@@ -50,7 +50,7 @@ def find_examples(store: Store, num_tokens: int, min_tokens: int = MIN_TOKENS) -
     """
     path = store.path / EXAMPLES / f"{num_tokens}-{min_tokens}.bin"
     dtype = np.dtype("<u4" if store.num_sentences < 1 << 32 else "<i8")
-    if _is_kept(path, store):
+    if kept_blocks(path, store) is not None:
         return np.memmap(path, dtype, mode="c")
     _check_offsets(store)
     starts = example_starts(
@@ -169,16 +169,6 @@ def _is_start(sentence_offsets, borders, num_tokens: int, min_tokens: int) -> np
     return is_start
 
 
-def _is_kept(path: Path, store: Store) -> bool:
-    """Whether the file is whole, and of this store."""
-    try:
-        description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        size = path.stat().st_size
-    except (OSError, ValueError):
-        return False
-    return description["store"] == store.identity and description["bytes"] == size
-
-
 def _keep(starts: np.ndarray, path: Path, store: Store) -> None:
     """Write the file and, when it is whole, its description.
 
@@ -190,10 +180,10 @@ def _keep(starts: np.ndarray, path: Path, store: Store) -> None:
     try:
         with open(beside, "wb") as file:
             file.write(starts.data)
+            file.flush()
+            os.fsync(file.fileno())  # the description, which says that it is whole, comes after it
         kept = {"store": store.identity, "bytes": starts.nbytes, "blocks": checksums(beside)}
         beside.rename(path)
         write_whole(description, json.dumps(kept) + "\n")
-    except OSError:
-        for leftover in (beside, path, description.with_name(f"{description.name}.tmp")):
-            leftover.unlink(missing_ok=True)
-        raise
+    finally:
+        beside.unlink(missing_ok=True)

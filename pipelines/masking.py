@@ -65,8 +65,8 @@ def mask_tokens(
 ) -> Masked:
     """Choose tokens to predict and corrupt them: 80% [MASK], 10% random, 10% kept, or as told.
 
-    Single tokens: of the n places from the first to the last ordinary token of a row, `rate` * n
-    are drawn, all subsets alike, the number rounded up or down by chance so that the share is exact
+    Single tokens: of the n places of a row up to its last ordinary token, `rate` * n are drawn, all
+    subsets alike, the number rounded up or down by chance so that the share is exact
     on average; a special token that was drawn is not used.
 
     Words and spans: a row is cut into units, tokens or words, and these into spans with drawn

@@ -192,11 +192,21 @@ def checked_files(store: Store) -> dict[Path, list[str]]:
     """
     description = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
     found = {store.path / name: file["blocks"] for name, file in description["files"].items()}
-    for path in sorted((store.path / EXAMPLES).glob("*.json")):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["store"] == store.identity:
-            found[path.with_suffix(".bin")] = kept["blocks"]
+    for path in sorted((store.path / EXAMPLES).glob("*.bin")):
+        if (blocks := kept_blocks(path, store)) is not None:
+            found[path] = blocks
     return found
+
+
+def kept_blocks(path: Path, store: Store) -> list[str] | None:
+    """The sha256 of the blocks of a file of examples; None where it is not whole, or of another."""
+    try:
+        kept = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        is_whole = kept["store"] == store.identity and kept["bytes"] == size
+        return list(kept["blocks"]) if is_whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def checksums(path: Path) -> list[str]:

@@ -91,7 +91,9 @@ def test_batches_are_the_same_with_kept_examples(batches, copy):
     assert (copy.path / "examples").exists()
 
 
-@pytest.mark.parametrize("damage", ["shorter", "of another store", "no description"])
+@pytest.mark.parametrize(
+    "damage", ["shorter", "of another store", "no description", "another description", "gone"]
+)
 def test_what_is_not_of_this_store_is_found_again(copy, expected, damage):
     examples.find_examples(copy, BUDGET)
     path = copy.path / "examples" / "61-2.bin"
@@ -100,9 +102,14 @@ def test_what_is_not_of_this_store_is_found_again(copy, expected, damage):
         path.write_bytes(path.read_bytes()[:-4])
     elif damage == "no description":
         description.unlink()
+    elif damage == "another description":
+        description.write_text("[]")
+    elif damage == "gone":
+        path.unlink()
     else:
         changed = {**json.loads(description.read_text()), "store": "of another"}
         description.write_text(json.dumps(changed))
+    verify_store(copy)  # what is not its own does not count
     np.testing.assert_array_equal(examples.find_examples(copy, BUDGET), expected)
     assert json.loads(description.read_text())["store"] == copy.identity
 
