@@ -66,8 +66,8 @@ def mask_tokens(
     """Choose tokens to predict and corrupt them: 80% [MASK], 10% random, 10% kept, or as told.
 
     Single tokens: of the n places of a row up to its last ordinary token, `rate` * n are drawn, all
-    subsets alike, the number rounded up or down by chance so that the share is exact
-    on average; a special token that was drawn is not used.
+    subsets alike, the number rounded up or down by chance so that the share is exact on average; a
+    special token that was drawn is not used.
 
     Words and spans: a row is cut into units, tokens or words, and these into spans with drawn
     lengths. Spans are chosen in random order until they hold `rate` * n of the row's n ordinary
