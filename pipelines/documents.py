@@ -76,7 +76,7 @@ class Documents:
 
         All documents of the first part, then all of the second and so on, are those of the whole,
         in their order. A part can be pickled, holds nothing open, and has its own `num_bytes` and
-        `bytes_read`. A file is one part or more: files of records (but CSV) and of `layout="lines"`
+        `bytes_read`. Small files go together. Files of records (but CSV) and of `layout="lines"`
         that are larger than `part_bytes` are cut, where they are not compressed; so are Parquet, at
         row groups, and data sets of tensorflow-datasets. The files must not change in between.
         Documents from a source of your own are one part.
@@ -88,7 +88,17 @@ class Documents:
             raise ValueError(f"`part_bytes` is a number of bytes; received {part_bytes}.")
         if callable(self._source):
             return [self]
-        return [_joined([part]) for whole in self._source for part in whole.cut(part_bytes)]
+        groups: list[list[Part]] = []
+        filled = part_bytes + 1
+        for part in (part for whole in self._source for part in whole.cut(part_bytes)):
+            # Of what is not known, nothing is put together.
+            size = part_bytes if part.num_bytes is None else part.num_bytes
+            if filled + size > part_bytes:
+                groups.append([])
+                filled = 0
+            groups[-1].append(part)
+            filled += size
+        return [_joined(group) for group in groups]
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         self.bytes_read = 0

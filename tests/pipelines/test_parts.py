@@ -89,7 +89,7 @@ def test_every_kind_of_file_has_parts(mixed, layout):
     num_cut = {"lines": 3, "text": 2}[layout]  # a.txt, c.jsonl, e.tsv
     assert len(parts) > len(mixed) - num_cut + 3 * num_cut
     assert sum(part.num_bytes for part in parts) == documents.num_bytes
-    assert len(documents.parts()) == len(mixed)
+    assert len(documents.parts()) == 1
     for part in parts:
         assert list(part) == list(part)
         assert list(part.parts(1)) != []
@@ -155,3 +155,17 @@ def test_a_remote_file_has_parts(remote):
     parts = read_documents(path).parts(1_000)
     assert len(parts) == 6
     assert concatenated(parts) == [("One.",)] * 1_000
+
+
+def test_small_files_go_together_up_to_the_size_of_a_part(write):
+    paths = [write(f"{number:03d}.txt", f"sentence {number}\n" * 10) for number in range(40)]
+    paths += [write("empty.txt", ""), write("large.txt", "a sentence\n\n" * 500)]
+    documents = read_documents(paths)
+    size = max(path.stat().st_size for path in paths[:40])
+    parts = documents.parts(5 * size)
+    assert concatenated(parts) == list(documents)
+    assert sum(part.num_bytes for part in parts) == documents.num_bytes
+    # Of small ones five go together; the large one is cut.
+    assert [len(part.identity) for part in parts[:8]] == [5] * 7 + [6]  # the empty one, too
+    assert all(part.num_bytes <= 6 * size for part in parts)
+    assert list(read_documents(paths[40]).parts()[0]) == []
