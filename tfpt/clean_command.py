@@ -82,7 +82,6 @@ def clean(
     field,
     encoding,
     language,
-    segmented,
     **steps,
 ) -> None:
     """Clean texts, and report what was dropped.
@@ -105,7 +104,6 @@ def clean(
         field=field,
         encoding=encoding,
         language=language,
-        segmented=segmented,
     )
     if beam:
         with console.waiting("Running the pipeline"):
