@@ -4,10 +4,11 @@ No model and no network: the recognizers of patterns are used alone, and the lis
 is the one that tldextract brings with it.
 """
 
+import bisect
 import collections
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 # By the kind that Presidio names; where two overlap, the first kind stands.
@@ -59,22 +60,24 @@ def check_regions(regions: tuple[str, ...]) -> None:
 
 
 def _mask(text: str, regions: tuple[str, ...]) -> tuple[str, list[str]]:
-    found = sorted(_chosen(list(_find(text, regions))))
     pieces, kinds, place = [], [], 0
-    for one in found:
+    for one in _chosen(_find(text, regions)):
         pieces += [text[place : one.start], MASKS[one.kind]]
         kinds.append(MASKS[one.kind])
         place = one.end
     return "".join([*pieces, text[place:]]), kinds
 
 
-def _chosen(found: list[_Found]) -> list[_Found]:
-    """Of those that overlap, the first by kind, then the longest."""
+def _chosen(found: Iterable[_Found]) -> list[_Found]:
+    """Of those that overlap, the first by kind, then the longest; in the order of the text."""
     order = list(MASKS)
     chosen: list[_Found] = []
     for one in sorted(found, key=lambda it: (order.index(it.kind), it.start - it.end, it.start)):
-        if all(one.end <= other.start or one.start >= other.end for other in chosen):
-            chosen.append(one)
+        place = bisect.bisect(chosen, one)
+        # Those that are chosen do not overlap, so that only the neighbours may overlap this one.
+        is_behind = place == 0 or chosen[place - 1].end <= one.start
+        if is_behind and (place == len(chosen) or one.end <= chosen[place].start):
+            chosen.insert(place, one)
     return chosen
 
 
