@@ -76,6 +76,9 @@ def clean_documents(
     behind. What was killed, or stopped by Ctrl-C, goes on when the call is repeated with the same
     sources and settings. The files are the same to the byte, however many processes write them.
 
+    Of a document whose line of JSON would have more than 16 million characters, each part of at
+    most so many is a document of its own, in the counts too: so what is written can be read.
+
     The steps, in their order: Unicode normalization, length, repetition, languages, overlap with
     evaluation texts, personal data, exact duplicates, near duplicates. Of duplicates the first in
     the corpus stays.
