@@ -85,7 +85,8 @@ def clean_documents(
 
     Memory does not grow with the corpus: a process holds one document, of at most 16 million
     characters, and 256 MB where it looks for duplicates. These take
-    `cleaning.bytes_per_document` on disk for each document that is left by the steps before.
+    at most `cleaning.bytes_per_document` on disk for each document that is left by the steps
+    before. The text of these is on disk too, and that of the cleaned corpus beside it at the end.
 
     Args:
         documents: The sentences of each document; see `read_documents`. Any other iterable is

@@ -105,16 +105,17 @@ class Cleaning:
         """The most that the removal of duplicates holds on disk for a document, besides its text.
 
         Exact: a hash (16), the same with the document's number in files to be looked through (24,
-        twice while they are written), and the decision (8). Near: a signature (512), the hashes of
-        its bands (8 each), that of one band with the document's number (16, twice, and again for
-        each further process), and the decision (8).
+        twice while they are written), and the decision (8). Near: a signature (512); and for each
+        band its hash (8), and the same with the document's number (16, twice while they are
+        written), of which the document with the one that it repeats is left (16). This holds for
+        any number of processes: with fewer than there are bands, each that is not there saves 16.
         """
         from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, num_bands
 
         exact = 16 + 2 * 24 + 8 if self.exact_duplicates else 0
         if not self.near_duplicates:
             return exact
-        return exact + 4 * NUM_VALUES + 8 * num_bands(self.near_duplicates) + 2 * 16 + 8
+        return exact + 4 * NUM_VALUES + (8 + 2 * 16) * num_bands(self.near_duplicates)
 
 
 def check_cleaning(cleaning: Cleaning) -> None:
