@@ -216,18 +216,34 @@ def _finish_parts(partial: Path, starts: list[int], cleaning: Cleaning, workers:
     for name in ("joined", "finished"):
         (partial / name).mkdir(exist_ok=True)
     numbers = range(len(starts) - 1)
-    todo = {number: None for number in numbers if not finished_path(partial, number).exists()}
-    work = bound(finish_part_in, str(partial), starts, cleaning)
+    # Each part with its own place alone: with that of all, their number would count twice.
+    todo = {
+        number: tuple(starts[number : number + 2])
+        for number in numbers
+        if not finished_path(partial, number).exists()
+    }
+    work = bound(finish_part_in, str(partial), len(numbers), cleaning)
     part_work.work_on(todo, work, part_work.unheard, min(workers, max(1, len(todo))))
 
 
 def finish_part_in(
-    partial: str, starts: list[int], cleaning: Cleaning, part: None, number: int
+    partial: str, num_parts: int, cleaning: Cleaning, part: tuple[int, int], number: int
 ) -> int:
-    """`finish_part` for a process; what was written has a report beside it when it is whole."""
+    """`finish_part` for a process; what was written has a report beside it when it is whole.
+
+    Args:
+        partial: The folder to work in.
+        num_parts: Of the corpus.
+        cleaning: Which steps are on.
+        part: The number of its first document, and of the first behind it.
+        number: That of the part.
+
+    Returns:
+        0, since no document of the sources is done by it.
+    """
     folder = Path(partial)
-    decisions = part_decisions(folder, starts[number], starts[number + 1], cleaning)
-    file = folder / "joined" / part_name(number, len(starts) - 1)
+    decisions = part_decisions(folder, *part, cleaning)
+    file = folder / "joined" / part_name(number, num_parts)
     report = finish_part(part_folder(folder, number), file, decisions, cleaning)
     write_whole(finished_path(folder, number), json.dumps(report))
     return 0

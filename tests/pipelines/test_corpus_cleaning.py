@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tfpt.pipelines import (
     clean_documents,
     corpus_cleaning,
     docstring_sentences,
+    part_work,
     read_documents,
 )
 from tfpt.pipelines.cleaning import duplicates, part_files
@@ -217,6 +219,19 @@ def test_the_state_has_at_most_the_stated_size(tmp_path, monkeypatch, exact, nea
     assert 0.9 * most <= largest["state"] / len(documents) <= most
     text = sum(len(part_files.document_line(document)) for document in documents)
     assert text <= largest["text"] <= 2 * text
+
+
+def test_what_a_process_is_sent_does_not_grow_with_the_number_of_parts(tmp_path, monkeypatch):
+    sizes = {}
+
+    def sent(todo, work, moved, num_workers):
+        sizes[len(todo)] = max(len(pickle.dumps((work, *one))) for one in todo.items())
+
+    monkeypatch.setattr(part_work, "work_on", sent)
+    for num_parts in (10, 1_000):
+        starts = list(range(num_parts + 1))
+        corpus_cleaning._finish_parts(tmp_path, starts, DUPLICATES, 2)
+    assert sizes[1_000] <= sizes[10] + 20
 
 
 def test_parts_of_which_nothing_is_left_are_empty_files(corpus, tmp_path):
