@@ -132,7 +132,10 @@ def new_mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # as on macOS, where room is taken only as the file is written
+            file.truncate(size)
     return np.memmap(path, dtype, "r+", shape=shape)
 
 

@@ -221,6 +221,14 @@ def test_the_state_has_at_most_the_stated_size(tmp_path, monkeypatch, exact, nea
     assert text <= largest["text"] <= 2 * text
 
 
+def test_where_room_on_disk_cannot_be_taken_at_once_nothing_else_changes(
+    corpus, cleaned, tmp_path, monkeypatch
+):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    written = clean_documents(corpus, tmp_path / "c", ALL_BUT_OVERLAP)
+    assert contents(written.path) == contents(cleaned.path)
+
+
 def test_what_a_process_is_sent_does_not_grow_with_the_number_of_parts(tmp_path, monkeypatch):
     sizes = {}
 
