@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import re
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -119,7 +120,10 @@ class Cleaning:
 
 
 def check_cleaning(cleaning: Cleaning) -> None:
-    """Raise ValueError where nothing is to be done, or a library is missing."""
+    """Raise ValueError where nothing is to be done, or a library is missing.
+
+    Warns where something was set that has no effect.
+    """
     if not cleaning.steps:
         raise ValueError(
             "Nothing is to be cleaned: no step is on. Choose one or more of `unicode`, "
@@ -134,6 +138,21 @@ def check_cleaning(cleaning: Cleaning) -> None:
                     f"{what} needs {module}, which is not installed. Run "
                     "pip install 'tfpt[cleaning]'."
                 )
+    _warn_without_effect(cleaning)
+
+
+def _warn_without_effect(cleaning: Cleaning) -> None:
+    """Warn of fields that another step's field must turn on, and that are not as they come."""
+    needed = {
+        "min_confidence": ("languages", "`keep_languages` or `count_languages`"),
+        "overlap_field": ("overlap", "`overlap`"),
+        "overlap_words": ("overlap", "`overlap`"),
+        "phone_regions": ("personal_data", "`personal_data`"),
+    }
+    as_it_comes = Cleaning()
+    for name, (step, fields) in needed.items():
+        if step not in cleaning.steps and getattr(cleaning, name) != getattr(as_it_comes, name):
+            warnings.warn(f"`{name}` has no effect without {fields}.", stacklevel=3)
 
 
 def library_versions(cleaning: Cleaning) -> dict[str, str]:
