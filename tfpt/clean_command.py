@@ -22,7 +22,12 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str) -> tu
 )
 @click.option("--min-words", type=int, default=0, help="Drop shorter documents.")
 @click.option("--max-words", type=int, default=0, help="Drop longer documents.")
-@click.option("--repetition", is_flag=True, help="Drop documents that repeat themselves (Gopher).")
+@click.option(
+    "--repetition",
+    is_flag=True,
+    help="Drop documents that repeat themselves (Gopher). Their limits are set in Python, by "
+    "pipelines.Repetition(...).",
+)
 @click.option(
     "--keep-languages",
     default="",
