@@ -76,13 +76,17 @@ def clean_documents(
     behind. What was killed, or stopped by Ctrl-C, goes on when the call is repeated with the same
     sources and settings. The files are the same to the byte, however many processes write them.
 
+    Of a document whose line of JSON would have more than 16 million characters, each part of at
+    most so many is a document of its own, in the counts too: so what is written can be read.
+
     The steps, in their order: Unicode normalization, length, repetition, languages, overlap with
     evaluation texts, personal data, exact duplicates, near duplicates. Of duplicates the first in
     the corpus stays.
 
     Memory does not grow with the corpus: a process holds one document, of at most 16 million
     characters, and 256 MB where it looks for duplicates. These take
-    `cleaning.bytes_per_document` on disk for each document that is left by the steps before.
+    at most `cleaning.bytes_per_document` on disk for each document that is left by the steps
+    before. The text of these is on disk too, and that of the cleaned corpus beside it at the end.
 
     Args:
         documents: The sentences of each document; see `read_documents`. Any other iterable is
@@ -212,18 +216,34 @@ def _finish_parts(partial: Path, starts: list[int], cleaning: Cleaning, workers:
     for name in ("joined", "finished"):
         (partial / name).mkdir(exist_ok=True)
     numbers = range(len(starts) - 1)
-    todo = {number: None for number in numbers if not finished_path(partial, number).exists()}
-    work = bound(finish_part_in, str(partial), starts, cleaning)
+    # Each part with its own place alone: with that of all, their number would count twice.
+    todo = {
+        number: tuple(starts[number : number + 2])
+        for number in numbers
+        if not finished_path(partial, number).exists()
+    }
+    work = bound(finish_part_in, str(partial), len(numbers), cleaning)
     part_work.work_on(todo, work, part_work.unheard, min(workers, max(1, len(todo))))
 
 
 def finish_part_in(
-    partial: str, starts: list[int], cleaning: Cleaning, part: None, number: int
+    partial: str, num_parts: int, cleaning: Cleaning, part: tuple[int, int], number: int
 ) -> int:
-    """`finish_part` for a process; what was written has a report beside it when it is whole."""
+    """`finish_part` for a process; what was written has a report beside it when it is whole.
+
+    Args:
+        partial: The folder to work in.
+        num_parts: Of the corpus.
+        cleaning: Which steps are on.
+        part: The number of its first document, and of the first behind it.
+        number: That of the part.
+
+    Returns:
+        0, since no document of the sources is done by it.
+    """
     folder = Path(partial)
-    decisions = part_decisions(folder, starts[number], starts[number + 1], cleaning)
-    file = folder / "joined" / part_name(number, len(starts) - 1)
+    decisions = part_decisions(folder, *part, cleaning)
+    file = folder / "joined" / part_name(number, num_parts)
     report = finish_part(part_folder(folder, number), file, decisions, cleaning)
     write_whole(finished_path(folder, number), json.dumps(report))
     return 0

@@ -22,7 +22,12 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str) -> tu
 )
 @click.option("--min-words", type=int, default=0, help="Drop shorter documents.")
 @click.option("--max-words", type=int, default=0, help="Drop longer documents.")
-@click.option("--repetition", is_flag=True, help="Drop documents that repeat themselves (Gopher).")
+@click.option(
+    "--repetition",
+    is_flag=True,
+    help="Drop documents that repeat themselves (Gopher). Their limits are set in Python, by "
+    "pipelines.Repetition(...).",
+)
 @click.option(
     "--keep-languages",
     default="",
@@ -82,7 +87,6 @@ def clean(
     field,
     encoding,
     language,
-    segmented,
     **steps,
 ) -> None:
     """Clean texts, and report what was dropped.
@@ -105,7 +109,6 @@ def clean(
         field=field,
         encoding=encoding,
         language=language,
-        segmented=segmented,
     )
     if beam:
         with console.waiting("Running the pipeline"):

@@ -104,6 +104,7 @@ def vocabulary(
 @click.option("--workers", type=int, help="Processes that tokenize; by default one for each core.")
 @click.option("--verify", is_flag=True, help="SOURCES are stores: compare them with checksums.")
 @command.beam
+@command.segmented
 @command.reading
 def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> None:
     """Tokenize texts once into a token store, or verify one.

@@ -65,7 +65,7 @@ _LANGUAGE = click.option(
     help="ISO 639 code, for splitting running text into sentences.",
 )
 
-_SEGMENTED = click.option(
+segmented = click.option(
     "--segmented",
     is_flag=True,
     help="White space separates the words, as in Chinese text that a word segmenter wrote; so that "
@@ -159,14 +159,8 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 
 def reading(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that tell how texts are read: the arguments of `read_documents`."""
-    for option in (
-        _SEGMENTED,
-        _LANGUAGE,
-        _ENCODING,
-        _FIELD,
-        _LAYOUT,
-    ):  # help shows the last one first
+    """Add the options that tell how texts are read, by all that read them."""
+    for option in (_LANGUAGE, _ENCODING, _FIELD, _LAYOUT):  # help shows the last one first
         function = option(function)
     return function
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from tfpt.pipelines.cleaning import counts
 from tfpt.pipelines.cleaning.duplicates import HASH, document_hash
+from tfpt.pipelines.cleaning.long_documents import document_parts
 from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, band_keys, num_bands, signature
 from tfpt.pipelines.cleaning.overlap import EvaluationTexts, load_evaluation_texts
 from tfpt.pipelines.cleaning.settings import Cleaning
@@ -82,9 +83,10 @@ def _cleaned(
     report: counts.Report,
     evaluation: EvaluationTexts | None,
 ) -> Iterator[tuple[str, ...]]:
-    for document in documents:
-        if document:
-            after = clean_document(tuple(document), cleaning, report, evaluation)
+    for document in filter(None, documents):
+        # Before anything is counted, so that the counts are of what is written.
+        for part in document_parts(tuple(document), cleaning.unicode):
+            after = clean_document(part, cleaning, report, evaluation)
             if after is not None:
                 yield after
 
@@ -130,7 +132,10 @@ def new_mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # as on macOS, where room is taken only as the file is written
+            file.truncate(size)
     return np.memmap(path, dtype, "r+", shape=shape)
 
 

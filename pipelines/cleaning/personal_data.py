@@ -4,24 +4,30 @@ No model and no network: the recognizers of patterns are used alone, and the lis
 is the one that tldextract brings with it.
 """
 
+import bisect
 import collections
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 # By the kind that Presidio names; where two overlap, the first kind stands.
 MASKS = {"CREDIT_CARD": "<CARD>", "EMAIL_ADDRESS": "<EMAIL>", "PHONE_NUMBER": "<PHONE>"}
 NAMES = {"<CARD>": "card numbers", "<EMAIL>": "e-mail addresses", "<PHONE>": "phone numbers"}
 
-# A stretch around each @: an address is at most 320 characters, and a pattern that looks for its
-# beginning in a million characters without a blank would not come to an end.
-_AROUND_AT = re.compile(r"[^\s@]{0,64}@[^\s@]{1,255}")
+# An address is at most 320 characters: a pattern that looks for its beginning in a million
+# characters without a blank would not come to an end.
+_BEFORE_AT = re.compile(r"[^\s@]{0,64}\Z")
+_BEHIND_AT = re.compile(r"[^\s@]{0,255}")
 # Below seven digits, what the phone recognizer takes for a number is a year or a quantity.
 _FEWEST_DIGITS = 7
 _AROUND_DIGITS = re.compile(r"\d(?:\D{0,4}\d){6,}")
 _CONTEXT = 24  # characters on both sides of the digits that the recognizers look at
-_DIGIT = re.compile(r"\d")
+# A list of numbers is looked at in stretches: the phone recognizer gives up a text in which it
+# tried too much. A number, with all that may stand between its digits, is at most so long.
+_STRETCH, _LONGEST_NUMBER = 1024, 128
+_PIECE = re.compile(r"""[^,;/|<>"'\n]+""")
+_DIGIT, _DIGITS = re.compile(r"\d"), re.compile(r"\d*")
 
 
 class _Found(NamedTuple):
@@ -59,37 +65,94 @@ def check_regions(regions: tuple[str, ...]) -> None:
 
 
 def _mask(text: str, regions: tuple[str, ...]) -> tuple[str, list[str]]:
-    found = sorted(_chosen(list(_find(text, regions))))
     pieces, kinds, place = [], [], 0
-    for one in found:
+    for one in _chosen(_find(text, regions)):
         pieces += [text[place : one.start], MASKS[one.kind]]
         kinds.append(MASKS[one.kind])
         place = one.end
     return "".join([*pieces, text[place:]]), kinds
 
 
-def _chosen(found: list[_Found]) -> list[_Found]:
-    """Of those that overlap, the first by kind, then the longest."""
+def _chosen(found: Iterable[_Found]) -> list[_Found]:
+    """Of those that overlap, the first by kind, then the longest; in the order of the text."""
     order = list(MASKS)
     chosen: list[_Found] = []
     for one in sorted(found, key=lambda it: (order.index(it.kind), it.start - it.end, it.start)):
-        if all(one.end <= other.start or one.start >= other.end for other in chosen):
-            chosen.append(one)
+        place = bisect.bisect(chosen, one)
+        # Those that are chosen do not overlap, so that only the neighbours may overlap this one.
+        is_behind = place == 0 or chosen[place - 1].end <= one.start
+        if is_behind and (place == len(chosen) or one.end <= chosen[place].start):
+            chosen.insert(place, one)
     return chosen
 
 
 def _find(text: str, regions: tuple[str, ...]) -> Iterator[_Found]:
     cards, mails, phones = _recognizers(regions)
-    if "@" in text:
-        for match in _AROUND_AT.finditer(text):
-            yield from _results(mails, text, match.start(), match.end())
+    yield from _find_mails(text, mails)
     for match in _AROUND_DIGITS.finditer(text):
-        start, end = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
-        for one in (*_results(cards, text, start, end), *_results(phones, text, start, end)):
-            # At the end of the stretch another number may be cut off, which has a match of its own.
-            is_here = one.start < match.end() and one.end > match.start()
-            if is_here and len(_DIGIT.findall(text, one.start, one.end)) >= _FEWEST_DIGITS:
+        start, end = max(0, match.start() - _CONTEXT), min(match.end() + _CONTEXT, len(text))
+        # In the context another number may be cut off, which has a match of its own.
+        found = [
+            one
+            for one in _find_numbers(text, start, end, (cards, phones))
+            if one.start < match.end() and one.end > match.start()
+        ]
+        yield from found
+        for start, end in _pieces_left(text, match, _chosen(found)):
+            yield from _find_numbers(text, start, end, (cards, phones))
+
+
+def _pieces_left(text: str, match: re.Match[str], found: list[_Found]) -> Iterator[tuple[int, int]]:
+    """Where something with the digits of a number stands in a list, and was not found.
+
+    The phone recognizer takes (1/2 for the beginning of another thing, a reference or a date.
+    """
+    for piece in _PIECE.finditer(text, max(0, match.start() - _CONTEXT), match.end()):
+        start, end = piece.span()
+        if start <= match.start() and end == match.end():
+            return  # no list
+        place = bisect.bisect(found, (end,))
+        is_found = place > 0 and found[place - 1].end > start
+        if not is_found and _has_digits(text, start, end):
+            yield start, end
+
+
+def _has_digits(text: str, start: int, end: int) -> bool:
+    return len(_DIGIT.findall(text, start, end)) >= _FEWEST_DIGITS
+
+
+def _find_mails(text: str, mails: Any) -> Iterator[_Found]:
+    """The address around each @; it begins behind the one before.
+
+    Most of what may separate two addresses may also be in one.
+    """
+    end, at = 0, text.find("@")
+    while at >= 0:
+        before = _BEFORE_AT.search(text, max(end, at - 64), at)
+        behind = _BEHIND_AT.match(text, at + 1)
+        if before and behind and before[0] and behind[0]:
+            for one in _results(mails, text, before.start(), behind.end()):
                 yield one
+                end = max(end, one.end)
+        at = text.find("@", at + 1)
+
+
+def _find_numbers(
+    text: str, start: int, last: int, recognizers: tuple[Any, ...]
+) -> Iterator[_Found]:
+    """The numbers in `text[start:last]`, which is looked at in stretches that cut no number."""
+    while start < last:
+        end = min(start + _STRETCH, last)
+        # What begins here, and is a number, is in the stretch as a whole.
+        certain = end if end == last else end - _LONGEST_NUMBER
+        found = [one for each in recognizers for one in _results(each, text, start, end)]
+        whole = [one for one in found if one.start < certain]
+        yield from (one for one in whole if _has_digits(text, one.start, one.end))
+        behind = max([certain, *(one.end for one in whole)])
+        if behind < last and text[behind - 1].isdecimal():
+            behind = _DIGITS.match(text, behind).end()  # type: ignore[union-attr]  # also of none
+        # Where two regions disagree, one's number may begin before another's ends.
+        start = min([behind, *(one.start for one in found if one.start >= certain)])
 
 
 def _results(recognizer: Any, text: str, start: int, end: int) -> Iterator[_Found]:
@@ -110,5 +173,6 @@ def _recognizers(regions: tuple[str, ...]) -> tuple[Any, Any, Any]:
     # As it comes, tldextract fetches a list from the network, and another list is another result.
     extract = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
     mails: Any = EmailRecognizer()
-    mails.validate_result = lambda found: extract(found).fqdn != ""
+    # By itself, for a / or ? before the @ would be taken for the end of the domain.
+    mails.validate_result = lambda found: extract(found.rpartition("@")[2]).fqdn != ""
     return CreditCardRecognizer(), mails, PhoneRecognizer(supported_regions=regions)

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import re
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -105,20 +106,24 @@ class Cleaning:
         """The most that the removal of duplicates holds on disk for a document, besides its text.
 
         Exact: a hash (16), the same with the document's number in files to be looked through (24,
-        twice while they are written), and the decision (8). Near: a signature (512), the hashes of
-        its bands (8 each), that of one band with the document's number (16, twice, and again for
-        each further process), and the decision (8).
+        twice while they are written), and the decision (8). Near: a signature (512); and for each
+        band its hash (8), and the same with the document's number (16, twice while they are
+        written), of which the document with the one that it repeats is left (16). This holds for
+        any number of processes: with fewer than there are bands, each that is not there saves 16.
         """
         from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, num_bands
 
         exact = 16 + 2 * 24 + 8 if self.exact_duplicates else 0
         if not self.near_duplicates:
             return exact
-        return exact + 4 * NUM_VALUES + 8 * num_bands(self.near_duplicates) + 2 * 16 + 8
+        return exact + 4 * NUM_VALUES + (8 + 2 * 16) * num_bands(self.near_duplicates)
 
 
 def check_cleaning(cleaning: Cleaning) -> None:
-    """Raise ValueError where nothing is to be done, or a library is missing."""
+    """Raise ValueError where nothing is to be done, or a library is missing.
+
+    Warns where something was set that has no effect.
+    """
     if not cleaning.steps:
         raise ValueError(
             "Nothing is to be cleaned: no step is on. Choose one or more of `unicode`, "
@@ -133,6 +138,21 @@ def check_cleaning(cleaning: Cleaning) -> None:
                     f"{what} needs {module}, which is not installed. Run "
                     "pip install 'tfpt[cleaning]'."
                 )
+    _warn_without_effect(cleaning)
+
+
+def _warn_without_effect(cleaning: Cleaning) -> None:
+    """Warn of fields that another step's field must turn on, and that are not as they come."""
+    needed = {
+        "min_confidence": ("languages", "`keep_languages` or `count_languages`"),
+        "overlap_field": ("overlap", "`overlap`"),
+        "overlap_words": ("overlap", "`overlap`"),
+        "phone_regions": ("personal_data", "`personal_data`"),
+    }
+    as_it_comes = Cleaning()
+    for name, (step, fields) in needed.items():
+        if step not in cleaning.steps and getattr(cleaning, name) != getattr(as_it_comes, name):
+            warnings.warn(f"`{name}` has no effect without {fields}.", stacklevel=3)
 
 
 def library_versions(cleaning: Cleaning) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +21,11 @@ from tfpt.pipelines import (
     clean_documents,
     corpus_cleaning,
     docstring_sentences,
+    part_work,
     read_documents,
 )
 from tfpt.pipelines.cleaning import duplicates, part_files
-from tfpt.pipelines.cleaning.near_duplicates import NUM_VALUES, num_bands, signature, similarity
+from tfpt.pipelines.cleaning.near_duplicates import num_bands, signature, similarity
 
 ALL_BUT_OVERLAP = Cleaning(
     unicode="nfkc",
@@ -171,26 +175,71 @@ def test_steps_that_are_off_leave_every_document(corpus, tmp_path):
     assert written.report["bytes_per_document"] == 0
 
 
-def test_the_state_has_the_stated_size_and_is_found_in_small_files(
-    corpus, cleaned, tmp_path, monkeypatch
-):
-    sizes = []
-    decide = corpus_cleaning.decide_duplicates
-
-    def measured(partial, num_documents, *arguments):
-        names = (part_files.HASHES, part_files.SIGNATURES, part_files.BANDS)
-        for folder, count in zip(sorted(partial.glob("parts/*")), num_documents, strict=True):
-            sizes.append((count, sum((folder / name).stat().st_size for name in names)))
-        return decide(partial, num_documents, *arguments)
-
-    monkeypatch.setattr(corpus_cleaning, "decide_duplicates", measured)
+def test_the_state_is_found_in_small_files_too(corpus, cleaned, tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "SORT_BYTES", 1024)
     written = clean_documents(in_parts(corpus, 3), tmp_path / "c", ALL_BUT_OVERLAP)
     assert contents(written.path) == contents(cleaned.path)
-    kept = 16 + 4 * NUM_VALUES + 8 * num_bands(0.7)
-    assert all(size == count * kept for count, size in sizes)
-    # While it is looked for: files of hashes or of a band, twice, and the decisions.
-    assert ALL_BUT_OVERLAP.bytes_per_document == kept + 2 * 24 + 8 + 2 * 16 + 8
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("near", [0.0, 0.5, 0.8])
+def test_the_state_has_at_most_the_stated_size(tmp_path, monkeypatch, exact, near):
+    """Of documents that nearly repeat the first, so that each is found in nearly every band."""
+    if not (exact or near):
+        return
+    common = " ".join(f"w{number}" for number in range(200))
+    documents = [(f"{common} x{number}",) for number in range(300)]
+    largest = {"state": 0, "text": 0}
+
+    def before(module, name):
+        """Measure before each call, which removes a file or gives it its name."""
+        real = getattr(module, name)
+
+        def measured(*arguments, **named):
+            sizes = {"state": 0, "text": 0}
+            for path in tmp_path.glob("c.partial/**/*"):
+                if path.suffix == ".jsonl":
+                    sizes["text"] += path.stat().st_size
+                elif path.is_file() and ".json" not in path.name:
+                    sizes["state"] += path.stat().st_size
+            largest.update({kind: max(largest[kind], sizes[kind]) for kind in sizes})
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(module, name, measured)
+
+    for module, name in ((Path, "unlink"), (Path, "rename"), (os, "rename"), (shutil, "rmtree")):
+        before(module, name)
+    monkeypatch.setattr(duplicates, "SORT_BYTES", 1024)  # written to several files by their bits
+    cleaning = Cleaning(exact_duplicates=exact, near_duplicates=near)
+    written = clean_documents(in_parts(documents, 3), tmp_path / "c", cleaning, num_workers=1)
+    assert len(list(written.documents)) == (1 if near else 300)
+    most = cleaning.bytes_per_document
+    if near:  # this is one process; there may be one for each band
+        most -= 16 * (num_bands(near) - 1)
+    assert 0.9 * most <= largest["state"] / len(documents) <= most
+    text = sum(len(part_files.document_line(document)) for document in documents)
+    assert text <= largest["text"] <= 2 * text
+
+
+def test_where_room_on_disk_cannot_be_taken_at_once_nothing_else_changes(
+    corpus, cleaned, tmp_path, monkeypatch
+):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    written = clean_documents(corpus, tmp_path / "c", ALL_BUT_OVERLAP)
+    assert contents(written.path) == contents(cleaned.path)
+
+
+def test_what_a_process_is_sent_does_not_grow_with_the_number_of_parts(tmp_path, monkeypatch):
+    sizes = {}
+
+    def sent(todo, work, moved, num_workers):
+        sizes[len(todo)] = max(len(pickle.dumps((work, *one))) for one in todo.items())
+
+    monkeypatch.setattr(part_work, "work_on", sent)
+    for num_parts in (10, 1_000):
+        starts = list(range(num_parts + 1))
+        corpus_cleaning._finish_parts(tmp_path, starts, DUPLICATES, 2)
+    assert sizes[1_000] <= sizes[10] + 20
 
 
 def test_parts_of_which_nothing_is_left_are_empty_files(corpus, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from drawn import take
 from parts import in_parts
 
+from tfpt.cli import main
 from tfpt.pipelines import (
     Documents,
     Drawing,
@@ -153,6 +154,12 @@ def test_files_are_read_as_segmented_where_it_is_said(store, tmp_path, write, tf
         np.fromfile(tmp_path / "s" / WORD_STARTS, np.uint8), store.word_starts
     )
     assert load_tokenizer(tmp_path / "s").sha256 == TOKENIZER.sha256
+
+
+def test_only_a_store_keeps_where_words_begin_and_is_told_of_it():
+    names = ("clean", "vocabulary", "store")
+    told = [{option.name for option in main.commands[name].params} for name in names]
+    assert ["segmented" in options for options in told] == [False, False, True]
 
 
 def test_a_vocabulary_that_has_white_space_in_it_is_refused(tmp_path):

@@ -176,6 +176,37 @@ def test_what_is_wrong_is_one_sentence_and_leaves_nothing(refused, options, sent
     assert not re.search("words=|`(min|max|near|keep|overlap)_", found)
 
 
+@pytest.mark.parametrize(
+    ("options", "without", "with_effect"),
+    [
+        (("--phone-regions", "US"), "--personal-data", ("--personal-data",)),
+        (
+            ("--overlap-field", "review"),
+            "--overlap",
+            ("--overlap", "eval.csv"),
+        ),
+        (
+            ("--overlap-words", 8),
+            "--overlap",
+            ("--overlap", "eval.csv", "--overlap-field", "review"),
+        ),
+        (
+            ("--min-confidence", 0.9),
+            "--keep-languages or --count-languages",
+            ("--count-languages",),
+        ),
+    ],
+)
+def test_what_has_no_effect_is_warned_of(folder, options, without, with_effect):
+    result = run("clean", "texts.txt", "--min-words", 1, *options, "--out", "a")
+    assert result.exit_code == 0
+    warning = f"Warning: {options[0]} has no effect without {without}."
+    assert [line for line in result.output.splitlines() if "Warning" in line] == [warning]
+    result = run("clean", "texts.txt", "--min-words", 1, *options, *with_effect, "--out", "b")
+    assert result.exit_code == 0
+    assert "Warning" not in result.output
+
+
 def test_a_corpus_without_a_document_is_named(refused, folder):
     Path("empty.txt").write_text("\n\n")
     assert refused("empty.txt", "--min-words", 1, "--out", "c").startswith("The corpus is empty")
