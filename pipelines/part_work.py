@@ -11,6 +11,7 @@ loses the parts it was working on.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -32,6 +33,8 @@ from tfpt import __version__
 PART_BYTES = 16 << 20
 # Below this much text for each process, starting one takes longer than its share.
 _WORTH_A_PROCESS = 32 << 20
+# What a file system answers that has no locks: NFS without its lock service, Lustre, some of FUSE.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _LOCK = "lock"
 _PLAN = "plan.json"
 
@@ -139,11 +142,15 @@ def _locked(partial: Path) -> Iterator[None]:
     with open(partial / _LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise FileExistsError(
                 f"{partial} is being written by another process. Wait for it, or name another "
                 "folder."
             ) from error
+        except OSError as error:
+            # Without locks nobody could work there at all; who starts two calls at once can know.
+            if error.errno not in _NO_LOCKS:
+                raise OSError(error.errno, error.strerror, file.name) from error
         yield
 
 

@@ -1,5 +1,7 @@
 """Work on parts: who does it, and what is kept. `test_store_writer.py` has it killed."""
 
+import errno
+import fcntl
 import os
 from types import SimpleNamespace
 
@@ -80,3 +82,26 @@ def test_what_is_moved_is_told_part_by_part():
     work = part_work.work_here
     work({3: parts(10)[0], 4: [1, 2]}, lambda part, number: number, lambda *a: moved.append(a))
     assert moved == [(10, 3), (0, 4)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_work_goes_on_without(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", raises(OSError(number, os.strerror(number))))
+    with part_work.begun(tmp_path / "made.partial", None):
+        assert (tmp_path / "made.partial" / "parts").is_dir()
+
+
+def test_another_error_of_a_lock_names_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", raises(OSError(errno.EIO, "Input/output error")))
+    with (
+        pytest.raises(OSError, match="Input/output error: .*made.partial/lock"),
+        part_work.begun(tmp_path / "made.partial", None),
+    ):
+        pytest.fail("it was begun")
+
+
+def raises(error):
+    def function(*arguments):
+        raise error
+
+    return function
