@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import shutil
 import signal
 import threading
@@ -35,6 +36,7 @@ PART_BYTES = 16 << 20
 _WORTH_A_PROCESS = 32 << 20
 # What a file system answers that has no locks: NFS without its lock service, Lustre, some of FUSE.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_BUCKET = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)  # `Path` makes one slash of two
 _LOCK = "lock"
 _PLAN = "plan.json"
 
@@ -59,7 +61,7 @@ def plan_for(parts: Sequence[Any], **settings: Any) -> dict[str, Any] | None:
 
 
 def refuse_existing(target: Path, *, noun: str, last: str, made: str) -> None:
-    """Raise FileExistsError where there is something at `target`.
+    """Raise FileExistsError where there is something at `target`; ValueError where it is a bucket.
 
     Args:
         target: The folder to make.
@@ -67,6 +69,12 @@ def refuse_existing(target: Path, *, noun: str, last: str, made: str) -> None:
         last: The file without which it would not be whole.
         made: Where it lies in `NAME.partial/` until it is renamed.
     """
+    if _BUCKET.match(str(target)):
+        raise ValueError(
+            f"{str(target).replace(':/', '://', 1)}: {noun.lower()} is written to a folder of this "
+            "machine. Name one, and copy the result to the bucket; a store is also written to a "
+            "bucket by a pipeline (--beam, `write_store_by_beam`)."
+        )
     if not target.exists():
         return
     partial = partial_folder(target)
