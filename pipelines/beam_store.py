@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -165,7 +166,9 @@ def _join(work: _Work, number: int) -> None:
             numbers = range(work.num_parts)
             folders = [f"parts/{number:05d}" for number in numbers]
             shared_folder.fetch({f"{work.folder}/{name}": partial / name for name in folders})
-        joined = store_writer.join_parts(partial, work.num_parts, tokenizer)
+        joined = shared_folder.beside(partial / "joined")
+        stack.callback(shutil.rmtree, joined, ignore_errors=True)  # where there is an error
+        store_writer.join_parts(partial, work.num_parts, tokenizer, joined)
         written = json.loads((joined / _LAST_OF_STORE).read_text(encoding="utf-8"))
         result = {
             "counts": {name: written[f"num_{name}"] for name in _COUNTS},
@@ -175,7 +178,7 @@ def _join(work: _Work, number: int) -> None:
         if is_remote(work.target):
             shared_folder.publish(joined, work.target, _LAST_OF_STORE)
         else:
-            joined.rename(work.target)
+            shared_folder.move(joined, work.target, _LAST_OF_STORE)
 
 
 @functools.lru_cache(maxsize=1)

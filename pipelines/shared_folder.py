@@ -42,9 +42,9 @@ def write_text(path: str, text: str) -> None:
 def write_bytes(path: str, data: bytes) -> None:
     """Write a file that appears when it is whole."""
     if not is_remote(path):
-        beside = _beside(path)
-        beside.write_bytes(data)
-        beside.rename(path)
+        written = beside(path)
+        written.write_bytes(data)
+        written.rename(path)
         return
     import tensorflow as tf
 
@@ -80,14 +80,9 @@ def publish(source: Path, target: str, last: str) -> None:
     if exists(f"{target}/{last}"):
         return
     if not is_remote(target):
-        beside = _beside(target)
-        shutil.copytree(source, beside)
-        try:
-            beside.rename(target)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            if not exists(f"{target}/{last}"):
-                raise
+        copied = beside(target)
+        shutil.copytree(source, copied)
+        move(copied, target, last)
         return
     import tensorflow as tf
 
@@ -95,6 +90,16 @@ def publish(source: Path, target: str, last: str) -> None:
     names = sorted(path.name for path in source.iterdir() if path.name != last)
     for name in (*names, last):
         tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
+
+
+def move(source: Path, target: str, last: str) -> None:
+    """Give a folder its name in the same file system, where no other attempt was faster."""
+    try:
+        source.rename(target)
+    except OSError:
+        shutil.rmtree(source, ignore_errors=True)
+        if not exists(f"{target}/{last}"):
+            raise
 
 
 def fetch(folders: dict[str, Path]) -> None:
@@ -110,6 +115,6 @@ def fetch(folders: dict[str, Path]) -> None:
         list(pool.map(lambda copy: tf.io.gfile.copy(copy[0], str(copy[1])), copies))
 
 
-def _beside(path: str) -> Path:
-    """A name that no other attempt has."""
+def beside(path: str | Path) -> Path:
+    """A name that no other attempt at the same has."""
     return Path(f"{path}.{uuid.uuid4().hex}")

@@ -1,6 +1,9 @@
 """A store that a Beam pipeline writes is the one that this machine's processes write."""
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +17,7 @@ from tfpt.pipelines import (
     open_store,
     read_documents,
     shared_folder,
+    store_writer,
     write_store,
     write_store_by_beam,
 )
@@ -175,6 +179,31 @@ def test_a_step_begins_when_the_one_before_is_done(tmp_path):
     first = note.read_text().split()
     assert sorted(first[:3]) == ["0", "1", "2"]
     assert first == first[:3] * 4
+
+
+def test_several_attempts_at_once_to_join_the_parts_give_one_store(
+    corpus, store, tokenizer, tmp_path, monkeypatch
+):
+    whole, together = store_writer.write_whole, threading.Barrier(3)
+
+    def at_once(path, text):
+        together.wait(30)
+        whole(path, text)
+        together.wait(30)
+
+    def thrice(folder, steps, options):
+        for number in range(steps[0].num_pieces):
+            steps[0].work(number)
+        monkeypatch.setattr(store_writer, "write_whole", at_once)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(steps[1].work, [0] * 3))
+        left.extend(path.name for path in Path(folder).glob("joined*"))
+
+    left = []
+    monkeypatch.setattr(beam_store, "run_steps", thrice)
+    write_store_by_beam(in_parts(corpus, 6), tokenizer, tmp_path / "s", HERE)
+    assert contents(tmp_path / "s") == contents(store.path)
+    assert left == []
 
 
 def test_a_failure_of_a_worker_is_one_sentence(tmp_path):
