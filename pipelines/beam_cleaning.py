@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfpt.pipelines import corpus_cleaning, part_work, shared_folder
-from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps
+from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps, work_kept
 from tfpt.pipelines.cleaning import decisions
 from tfpt.pipelines.cleaning.duplicates import earlier_documents
 from tfpt.pipelines.cleaning.near_duplicates import num_bands
@@ -39,8 +39,9 @@ def clean_documents_by_beam(
 ) -> CleanedCorpus:
     """Clean a corpus on the machines of a Beam runner.
 
-    The files are those that `clean_documents` writes, to the byte. What was killed, or stopped by
-    Ctrl-C, goes on when the call is repeated with the same sources; an error leaves nothing behind.
+    The files are those that `clean_documents` writes, to the byte. What was killed, stopped by
+    Ctrl-C, or failed with its pipeline goes on when the call is repeated with the same sources;
+    what is wrong with the sources leaves nothing behind.
 
     Args:
         documents: As `read_documents` gives them, from paths that all machines reach.
@@ -52,15 +53,16 @@ def clean_documents_by_beam(
         FileExistsError: There is something at `path` already, or a folder begun otherwise.
         ValueError: As `clean_documents`; or Beam is not installed, `path` is in a bucket, or the
             documents are of a source of your own.
+        OSError: The pipeline failed, or was cancelled.
     """
-    check_beam()
+    check_beam(options)
     if is_remote(str(path)):
         raise ValueError(
             f"{path}: a corpus is cleaned in a folder of a file system that all machines share, "
             "such as NFS. Clean into one, and copy the result to the bucket."
         )
     target = Path(path).absolute()
-    with corpus_cleaning.begun_cleaning(documents, target, cleaning) as begun:
+    with corpus_cleaning.begun_cleaning(documents, target, cleaning) as begun, work_kept():
         identities = [getattr(part, "identity", None) for part in begun.parts]
         if None in identities:
             raise ValueError(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfpt.pipelines import part_work, shared_folder
-from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps
+from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps, work_kept
 from tfpt.pipelines.files import is_remote
 from tfpt.pipelines.store_process import import_tensorflow
 from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
@@ -34,8 +34,9 @@ def write_store_by_beam(
     """Tokenize a corpus once, on the machines of a Beam runner, and write it as a token store.
 
     The files are those that `write_store` writes, to the byte; but in a bucket, the examples of a
-    large store are not found before a training begins. What was killed, or stopped by Ctrl-C, goes
-    on when the call is repeated with the same sources; an error leaves nothing behind.
+    large store are not found before a training begins. What was killed, stopped by Ctrl-C, or
+    failed with its pipeline goes on when the call is repeated with the same sources; what is wrong
+    with the sources leaves nothing behind.
 
     Args:
         documents: As `read_documents` gives them, from paths that all machines reach.
@@ -52,13 +53,14 @@ def write_store_by_beam(
         FileExistsError: There is something at `path` already, or a store begun with other sources
             or another vocabulary.
         ValueError: Beam is not installed, the documents are of a source of your own, the corpus
-            holds no text, or what is wrong with the sources; names the first 20.
+            holds no text, or what is wrong with the sources or the options; names the first 20.
+        OSError: The pipeline failed, or was cancelled.
     """
     from tfpt.pipelines.examples import keep_usual_examples
     from tfpt.pipelines.store import FORMAT, open_store
     from tfpt.pipelines.store_parts import check_segmented
 
-    check_beam()
+    check_beam(options)
     check_segmented(documents, tokenizer)
     target = str(path).rstrip("/") if is_remote(str(path)) else os.path.abspath(path)
     parts = part_work.parts_of(documents)
@@ -69,7 +71,7 @@ def write_store_by_beam(
             "`read_documents` gives."
         )
     begun = _begun_in_bucket if is_remote(target) else _begun
-    with begun(target, plan, tokenizer) as folder:
+    with begun(target, plan, tokenizer) as folder, work_kept():
         shared_folder.write_bytes(f"{folder}/parts.pickle", pickle.dumps(parts))
         digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
         work = _Work(folder, target, len(parts), digest)
@@ -126,9 +128,7 @@ def _begun_in_bucket(target: str, plan: dict[str, Any], tokenizer: TextTokenizer
             shared_folder.publish(Path(here), folder, "plan.json")
     try:
         yield folder
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except ValueError:
         shared_folder.remove(folder)
         raise
     shared_folder.remove(folder)

@@ -43,6 +43,10 @@ _PLAN = "plan.json"
 Moved = Callable[[int, int], None]
 
 
+class Unfinished(OSError):
+    """Work ended before it was done, by no fault of the sources: what is done of it stays."""
+
+
 def unheard(num_bytes: int, num_documents: int) -> None:
     """A `moved` for when nobody wants to know."""
 
@@ -99,7 +103,9 @@ def part_folder(partial: Path, number: int) -> Path:
 def begun(
     partial: Path, plan: dict[str, Any] | None, prepare: Callable[[Path], Any] | None = None
 ) -> Iterator[None]:
-    """The folder to work in, new or gone on with; removed at the end, but not when interrupted.
+    """The folder to work in, new or gone on with; removed at the end, and where there is an error.
+
+    It stays where the work was interrupted, or is `Unfinished`: hours of it may be in the parts.
 
     Args:
         partial: As `partial_folder` gives it.
@@ -124,11 +130,8 @@ def begun(
                 write_whole(partial / _PLAN, json.dumps(plan))
             yield
         except BaseException as error:
-            # What was interrupted, or is of another call, stays; so does it where a process was
-            # killed, as for want of memory: hours of work may be in the parts.
-            stays = isinstance(error, KeyboardInterrupt | FileExistsError) or isinstance(
-                error.__cause__, BrokenProcessPool
-            )
+            # A FileExistsError: it is of another call.
+            stays = isinstance(error, KeyboardInterrupt | FileExistsError | Unfinished)
             if plan is None or not stays:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -253,7 +256,7 @@ def work_in_processes(
         start: Called at the start of each process; calls `start_process`.
 
     Raises:
-        OSError: A process was ended from outside.
+        Unfinished: A process was ended from outside.
     """
     # A fork would copy TensorFlow's threads in the middle of what they do.
     context = multiprocessing.get_context("spawn")
@@ -263,7 +266,7 @@ def work_in_processes(
             for future in as_completed(futures):
                 moved(getattr(futures[future], "num_bytes", None) or 0, future.result())
         except BrokenProcessPool as error:
-            raise OSError(
+            raise Unfinished(
                 "A process that worked on a part was ended from outside, maybe for want of memory. "
                 "Repeat it with fewer of them (num_workers): it goes on where it was."
             ) from error

@@ -101,6 +101,20 @@ def test_all_files_with_an_error_are_named(texts, tmp_path):
         clean_documents_by_beam(read_documents(texts), tmp_path / "s", cleaning, HERE)
 
 
+def test_a_pipeline_that_fails_keeps_the_parts_that_are_done(texts, tmp_path, monkeypatch):
+    def fail(folder, steps, options):
+        steps[0].work(1)
+        raise OSError("The connection to the cluster is lost.")
+
+    cleaning, documents = Cleaning(exact_duplicates=True), read_documents(texts)
+    monkeypatch.setattr(beam_cleaning, "run_steps", fail)
+    with pytest.raises(OSError, match=r"is lost\. What is done is kept: repeat the command"):
+        clean_documents_by_beam(documents, tmp_path / "s", cleaning, HERE)
+    assert [path.name for path in (tmp_path / "s.partial" / "parts").iterdir()] == ["00001"]
+    monkeypatch.undo()
+    clean_documents_by_beam(documents, tmp_path / "s", cleaning, HERE)
+
+
 def test_a_worker_with_other_libraries_is_refused(texts, tmp_path, monkeypatch):
     found = [{"py3langid": "1"}, {"py3langid": "2"}]
     monkeypatch.setattr(

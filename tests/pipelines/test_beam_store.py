@@ -4,7 +4,9 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import apache_beam
 import pytest
 from click.testing import CliRunner
 from parts import in_parts
@@ -179,6 +181,43 @@ def test_a_step_begins_when_the_one_before_is_done(tmp_path):
     first = note.read_text().split()
     assert sorted(first[:3]) == ["0", "1", "2"]
     assert first == first[:3] * 4
+
+
+@pytest.mark.parametrize("where", ["here", "in a bucket"])
+@pytest.mark.parametrize("failure", ["a lost connection", "out of memory", "cancelled"])
+def test_a_pipeline_that_fails_keeps_the_parts_that_are_done(
+    tokenizer, tmp_path, remote, monkeypatch, failure, where
+):
+    def fail(pipeline, *arguments):
+        monkeypatch.undo()
+        if failure == "cancelled":  # as of Flink: its runner says so, but raises nothing
+            return SimpleNamespace(state="CANCELLED", wait_until_finish=lambda: None)
+        raise ConnectionError("gone") if failure == "a lost connection" else RuntimeError("killed")
+
+    folder = remote.root if where == "in a bucket" else str(tmp_path)
+    documents = read_documents(remote("a.txt", "w1 w2"))
+    monkeypatch.setattr(apache_beam.Pipeline, "run", fail)
+    with pytest.raises(OSError, match="What is done is kept: repeat the command to go on"):
+        write_store_by_beam(documents, tokenizer, f"{folder}/s", HERE)
+    assert shared_folder.exists(f"{folder}/s.partial/plan.json")
+    assert write_store_by_beam(documents, tokenizer, f"{folder}/s", HERE)["tokens"] == 2
+    assert not shared_folder.exists(f"{folder}/s.partial")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--runner=NoSuchRunner"], "NoSuchRunner"),
+        (["--direct_num_workers=many"], "direct_num_workers: invalid int value: 'many'"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_written(
+    texts, tokenizer, tmp_path, options, said, capfd
+):
+    with pytest.raises(ValueError, match=f"Apache Beam refuses the options .*{said}"):
+        write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+    assert capfd.readouterr().err == ""
 
 
 def test_several_attempts_at_once_to_join_the_parts_give_one_store(
