@@ -12,7 +12,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tfpt.pipelines.files import is_remote
+from tfpt.pipelines.files import is_remote, remote_errors
 
 _FILES_AT_ONCE = 16
 
@@ -30,7 +30,7 @@ def read_bytes(path: str) -> bytes:
         return Path(path).read_bytes()
     import tensorflow as tf
 
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with remote_errors(path), tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
 
 
@@ -48,7 +48,7 @@ def write_bytes(path: str, data: bytes) -> None:
         return
     import tensorflow as tf
 
-    with tf.io.gfile.GFile(path, "wb") as file:
+    with remote_errors(path, "written"), tf.io.gfile.GFile(path, "wb") as file:
         file.write(data)
 
 
@@ -58,7 +58,8 @@ def exists(path: str) -> bool:
         return os.path.exists(path)
     import tensorflow as tf
 
-    return bool(tf.io.gfile.exists(path))
+    with remote_errors(path):
+        return bool(tf.io.gfile.exists(path))
 
 
 def remove(path: str) -> None:
@@ -68,7 +69,7 @@ def remove(path: str) -> None:
         return
     import tensorflow as tf
 
-    with contextlib.suppress(tf.errors.NotFoundError):
+    with contextlib.suppress(FileNotFoundError), remote_errors(path, "written"):
         tf.io.gfile.rmtree(path)
 
 
@@ -86,10 +87,11 @@ def publish(source: Path, target: str, last: str) -> None:
         return
     import tensorflow as tf
 
-    tf.io.gfile.makedirs(target)
     names = sorted(path.name for path in source.iterdir() if path.name != last)
-    for name in (*names, last):
-        tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
+    with remote_errors(target, "written"):
+        tf.io.gfile.makedirs(target)
+        for name in (*names, last):
+            tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
 
 
 def move(source: Path, target: str, last: str) -> None:
@@ -109,10 +111,17 @@ def fetch(folders: dict[str, Path]) -> None:
     copies = []
     for source, target in folders.items():
         target.mkdir(parents=True)
-        copies += [(f"{source}/{name}", target / name) for name in tf.io.gfile.listdir(source)]
+        with remote_errors(source):
+            names = tf.io.gfile.listdir(source)
+        copies += [(f"{source}/{name}", target / name) for name in names]
+
+    def copy(files: tuple[str, Path]) -> None:
+        with remote_errors(files[0]):
+            tf.io.gfile.copy(files[0], str(files[1]))
+
     # A question to a bucket takes long, many at once no longer.
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        list(pool.map(lambda copy: tf.io.gfile.copy(copy[0], str(copy[1])), copies))
+        list(pool.map(copy, copies))
 
 
 def beside(path: str | Path) -> Path:
