@@ -5,9 +5,11 @@ in a folder that all machines reach; from one to the next, only numbers go throu
 what users did wrong.
 """
 
+import functools
 import io
 import json
 import logging
+import pickle
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
@@ -15,9 +17,10 @@ from typing import Any, NamedTuple
 
 from tfpt import __version__
 from tfpt.pipelines import shared_folder
-from tfpt.pipelines.part_work import Unfinished
+from tfpt.pipelines.part_work import UnfinishedError
 from tfpt.pipelines.store_process import quiet
 
+_PARTS = "parts.pickle"  # the graph of a job has no room for thousands
 # Errors that are told of those that many pieces may have.
 _MOST_ERRORS = 20
 
@@ -57,6 +60,39 @@ def check_beam(options: Sequence[str]) -> None:
         wrong = [str(error)]
     if wrong:
         raise ValueError(f"Apache Beam refuses the options {' '.join(options)}: {' '.join(wrong)}")
+
+
+def part_identities(parts: Sequence[Any]) -> list[Any]:
+    """What tells the parts of a corpus apart; a ValueError where other processes cannot read it."""
+    identities = [getattr(part, "identity", None) for part in parts]
+    if None in identities:
+        raise ValueError(
+            "Documents of a source of your own are read by one process only; pass what "
+            "`read_documents` gives."
+        )
+    return identities
+
+
+def send_parts(parts: Sequence[Any], folder: str) -> None:
+    """Write the parts of a corpus for the machines that work on them."""
+    shared_folder.write_bytes(f"{folder}/{_PARTS}", pickle.dumps(parts))
+
+
+def sent_part(folder: str, digest: str, number: int) -> Any:
+    """A part that was sent.
+
+    Args:
+        folder: Where it was sent to.
+        digest: Of what is made there: a process may work on another corpus, in a folder of the
+            same name.
+        number: Of the part.
+    """
+    return _sent_parts(folder, digest)[number]
+
+
+@functools.lru_cache(maxsize=1)
+def _sent_parts(folder: str, digest: str) -> list[Any]:
+    return pickle.loads(shared_folder.read_bytes(f"{folder}/{_PARTS}"))
 
 
 def run_steps(folder: str, steps: Sequence[Step], options: Sequence[str]) -> None:
@@ -145,13 +181,13 @@ def _failure_named() -> Iterator[None]:
 
 @contextmanager
 def work_kept() -> Iterator[None]:
-    """Raise as `Unfinished` what is no fault of the sources: a lost connection, a full disk."""
+    """Raise what is no fault of the sources, such as a lost connection, as `UnfinishedError`."""
     try:
         yield
     except (ValueError, FileExistsError):
         raise
     except Exception as error:
-        raise Unfinished(
+        raise UnfinishedError(
             f"{str(error).rstrip('.')}. What is done is kept: repeat the command to go on."
         ) from error
 

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,10 +18,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfpt.pipelines import part_work, shared_folder
-from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps, work_kept
+from tfpt.pipelines.beam_pipeline import (
+    Step,
+    check_beam,
+    part_identities,
+    run_steps,
+    send_parts,
+    sent_part,
+    work_kept,
+)
 from tfpt.pipelines.files import is_remote
 from tfpt.pipelines.store_process import import_tensorflow
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 _LAST_OF_STORE, _LAST_OF_PART = "store.json", "part.json"
 _COUNTS = ("tokens", "sentences", "documents")
@@ -64,15 +71,11 @@ def write_store_by_beam(
     check_segmented(documents, tokenizer)
     target = str(path).rstrip("/") if is_remote(str(path)) else os.path.abspath(path)
     parts = part_work.parts_of(documents)
+    part_identities(parts)  # raises where there are none
     plan = part_work.plan_for(parts, format=FORMAT, vocabulary_sha256=tokenizer.sha256)
-    if plan is None:
-        raise ValueError(
-            "Documents of a source of your own are read by one process only; pass what "
-            "`read_documents` gives."
-        )
     begun = _begun_in_bucket if is_remote(target) else _begun
     with begun(target, plan, tokenizer) as folder, work_kept():
-        shared_folder.write_bytes(f"{folder}/parts.pickle", pickle.dumps(parts))
+        send_parts(parts, folder)
         digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
         work = _Work(folder, target, len(parts), digest)
         write = Step("Tokenize", functools.partial(_write_part, work), len(parts))
@@ -96,7 +99,7 @@ class _Work(NamedTuple):
 
 
 @contextlib.contextmanager
-def _begun(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[str]:
+def _begun(target: str, plan: dict[str, Any] | None, tokenizer: TextTokenizer) -> Iterator[str]:
     """The folder to work in."""
     place = Path(target)
     part_work.refuse_existing(place, noun="A store", last=_LAST_OF_STORE, made="joined")
@@ -106,7 +109,9 @@ def _begun(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Itera
 
 
 @contextlib.contextmanager
-def _begun_in_bucket(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[str]:
+def _begun_in_bucket(
+    target: str, plan: dict[str, Any] | None, tokenizer: TextTokenizer
+) -> Iterator[str]:
     """The same where there are no locks."""
     folder = f"{target}.partial"
     if shared_folder.exists(f"{target}/{_LAST_OF_STORE}"):
@@ -145,7 +150,7 @@ def _write_part(work: _Work, number: int) -> None:
             return
     elif written_counts(Path(folder)) is not None:
         return
-    part = _parts(work.folder, work.digest)[number]
+    part = sent_part(work.folder, work.digest, number)
     with tempfile.TemporaryDirectory() as here:
         write_part(part, _tokenizer(work.folder, work.digest), Path(here, "part"))
         shared_folder.publish(Path(here, "part"), folder, _LAST_OF_PART)
@@ -182,19 +187,6 @@ def _join(work: _Work, number: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _parts(folder: str, digest: str) -> list[Any]:
-    return pickle.loads(shared_folder.read_bytes(f"{folder}/parts.pickle"))
-
-
-@functools.lru_cache(maxsize=1)
 def _tokenizer(folder: str, digest: str) -> TextTokenizer:
     """Loaded once in a process, not for each part."""
-    if not is_remote(folder):
-        return load_tokenizer(folder)
-    from tfpt.pipelines.tfrecords import VOCABULARY_FILES
-
-    with tempfile.TemporaryDirectory() as here:
-        for name in VOCABULARY_FILES:
-            if shared_folder.exists(f"{folder}/{name}"):
-                Path(here, name).write_bytes(shared_folder.read_bytes(f"{folder}/{name}"))
-        return load_tokenizer(here)
+    return shared_folder.saved_tokenizer(folder)

@@ -43,7 +43,7 @@ _PLAN = "plan.json"
 Moved = Callable[[int, int], None]
 
 
-class Unfinished(OSError):
+class UnfinishedError(OSError):
     """Work ended before it was done, by no fault of the sources: what is done of it stays."""
 
 
@@ -105,7 +105,7 @@ def begun(
 ) -> Iterator[None]:
     """The folder to work in, new or gone on with; removed at the end, and where there is an error.
 
-    It stays where the work was interrupted, or is `Unfinished`: hours of it may be in the parts.
+    It stays after an interruption or an `UnfinishedError`: hours of work may be in the parts.
 
     Args:
         partial: As `partial_folder` gives it.
@@ -131,7 +131,7 @@ def begun(
             yield
         except BaseException as error:
             # A FileExistsError: it is of another call.
-            stays = isinstance(error, KeyboardInterrupt | FileExistsError | Unfinished)
+            stays = isinstance(error, KeyboardInterrupt | FileExistsError | UnfinishedError)
             if plan is None or not stays:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -256,7 +256,7 @@ def work_in_processes(
         start: Called at the start of each process; calls `start_process`.
 
     Raises:
-        Unfinished: A process was ended from outside.
+        UnfinishedError: A process was ended from outside.
     """
     # A fork would copy TensorFlow's threads in the middle of what they do.
     context = multiprocessing.get_context("spawn")
@@ -266,7 +266,7 @@ def work_in_processes(
             for future in as_completed(futures):
                 moved(getattr(futures[future], "num_bytes", None) or 0, future.result())
         except BrokenProcessPool as error:
-            raise Unfinished(
+            raise UnfinishedError(
                 "A process that worked on a part was ended from outside, maybe for want of memory. "
                 "Repeat it with fewer of them (num_workers): it goes on where it was."
             ) from error

@@ -8,13 +8,17 @@ written by several machines at once.
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tfpt.pipelines.files import is_remote, remote_errors
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 _FILES_AT_ONCE = 16
+# What a tokenizer saves, of whatever kind.
+_VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
 
 
 def read_text(path: str) -> str:
@@ -122,6 +126,17 @@ def fetch(folders: dict[str, Path]) -> None:
     # A question to a bucket takes long, many at once no longer.
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(copy, copies))
+
+
+def saved_tokenizer(folder: str) -> TextTokenizer:
+    """The tokenizer that was saved in a folder."""
+    if not is_remote(folder):
+        return load_tokenizer(folder)
+    with tempfile.TemporaryDirectory() as here:
+        for name in _VOCABULARY_FILES:
+            if exists(f"{folder}/{name}"):
+                Path(here, name).write_bytes(read_bytes(f"{folder}/{name}"))
+        return load_tokenizer(here)
 
 
 def beside(path: str | Path) -> Path:

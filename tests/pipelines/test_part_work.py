@@ -88,7 +88,7 @@ def test_what_is_moved_is_told_part_by_part():
 @pytest.mark.parametrize("path", ["gs://bucket/made", Path("s3://bucket/made")])
 def test_a_bucket_is_not_taken_for_a_folder(path, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="(gs|s3)://bucket/made: a store is written to a folder"):
+    with pytest.raises(ValueError, match=r"(gs|s3)://bucket/made: a store is written to a folder"):
         write_store([("w1",)], tokenizer, path)
     with pytest.raises(ValueError, match="copy the result to the bucket"):
         clean_documents([("w1",)], path, Cleaning(min_words=1))
@@ -105,7 +105,7 @@ def test_where_there_are_no_locks_work_goes_on_without(tmp_path, monkeypatch, nu
 def test_another_error_of_a_lock_names_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", raises(OSError(errno.EIO, "Input/output error")))
     with (
-        pytest.raises(OSError, match="Input/output error: .*made.partial/lock"),
+        pytest.raises(OSError, match=r"Input/output error: .*made\.partial/lock"),
         part_work.begun(tmp_path / "made.partial", None),
     ):
         pytest.fail("it was begun")
