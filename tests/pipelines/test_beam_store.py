@@ -265,3 +265,29 @@ def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
     there = run("c", "--beam=--runner=NoSuchRunner")
     assert there.exit_code == 1
     assert "NoSuchRunner" in there.stderr
+
+
+def test_options_that_have_no_effect_are_warned_about(texts, tokenizer, tmp_path):
+    vocabulary = str(tokenizer.save(tmp_path / "vocab.txt"))
+
+    def run(*command):
+        result = CliRunner().invoke(main, [*map(str, command), "--workers", "2"])
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("Warning")]
+
+    beam, out = f"--beam={HERE[0]}", tmp_path / "s"
+    store = ("store", texts, "--encoding", "auto", "--vocabulary", vocabulary, "--out", out)
+    warning = "Warning: --workers has no effect with --beam."
+    assert run(*store, beam) == [warning]
+    assert run("store", "--verify", out, beam) == [
+        "Warning: --beam has no effect with --verify.",
+        "Warning: --workers has no effect with --verify.",
+    ]
+    clean = ("clean", texts, "--encoding", "auto", "--min-words", 1, "--out", tmp_path / "c")
+    assert run(*clean, beam) == [warning]
+
+
+def test_a_quote_that_is_not_closed_is_one_sentence():
+    result = CliRunner().invoke(main, ["store", "a.txt", "--beam", "'--runner=x"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--beam': '--runner=x: No closing quotation" in result.stderr

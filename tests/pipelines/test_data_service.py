@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from tfpt import pipelines
+from tfpt.cli import main
 from tfpt.pipelines import CausalDrawing, Drawing, data_service, served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +199,7 @@ def test_a_program_ends_when_its_service_is_gone(store, start, end):
     code = f"""
 import sys
 from tfpt import pipelines
+from tfpt.cli import main
 store = pipelines.open_store({str(store.path)!r})
 def batches(first):
     return pipelines.masked_lm(store, sequence_length=64, batch_size=8, first_batch=first)
@@ -234,10 +237,30 @@ sys.stdin.readline()
     assert program.returncode == 0
 
 
-@pytest.mark.parametrize("address", ["localhost", "grpc://localhost:1", ":1", "localhost:x"])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost", "grpc://localhost:1", ":1", "localhost:x", "localhost:99999", "one:two:3"],
+)
 def test_an_address_that_is_none_is_refused(store, address):
-    with pytest.raises(ValueError, match="is HOST:PORT; received"):
+    with pytest.raises(ValueError, match="dispatcher is HOST:PORT; received"):
         served(lambda first: masked(store, first), address)(0)
+    with pytest.raises(ValueError, match="worker is HOST:PORT; received"):
+        pipelines.start_worker("localhost:1", address=address)
+
+
+@pytest.mark.parametrize("command", [["dispatcher"], ["worker", "localhost:1"]])
+def test_a_port_that_is_none_is_refused(command):
+    result = CliRunner().invoke(main, ["data-service", *command, "--port", "99999"])
+    assert result.exit_code == 2
+    assert "99999 is not in the range 0<=x<=65535" in result.stderr
+    with pytest.raises(ValueError, match="from 0 to 65535; received 99999"):
+        pipelines.start_dispatcher(99999)
+
+
+@pytest.mark.parametrize("work_dir", ["/dev/null", "nowhere://bucket/work"])
+def test_a_folder_that_cannot_be_written_is_named(work_dir):
+    with pytest.raises(OSError, match=f"The dispatcher cannot work in {work_dir}: "):
+        pipelines.start_dispatcher(work_dir=work_dir)
 
 
 def test_no_dispatcher_is_a_clear_error(store):
