@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from tfpt import pipelines
 from tfpt.cli import main
-from tfpt.pipelines import CausalDrawing, Drawing, data_service, served
+from tfpt.pipelines import CausalDrawing, Drawing, data_service, examples, served
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # nothing here waits longer
@@ -124,6 +124,17 @@ def test_the_trainer_gets_the_batches_it_would_draw(store, dispatcher, workers, 
     here = stream(first_batch)
     there = served(stream, dispatcher, timeout_seconds=SECONDS)(first_batch)
     assert there.element_spec == here.element_spec
+    assert_same(there, here, 50)
+
+
+def test_a_store_whose_examples_are_kept_is_drawn_the_same(
+    corpus, tokenizer, dispatcher, workers, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(examples, "_WORTH_KEEPING", 1)
+    large = pipelines.write_store(corpus, tokenizer, tmp_path / "large")
+    here = masked(large, 5)
+    assert list(large.path.glob("examples/61-2.bin"))  # 64 tokens less [CLS], [SEP] and [SEP]
+    there = served(lambda first: masked(large, first), dispatcher, timeout_seconds=SECONDS)(5)
     assert_same(there, here, 50)
 
 
