@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from tfpt import pipelines
 from tfpt.cli import main
-from tfpt.pipelines import CausalDrawing, Drawing, data_service, examples, served
+from tfpt.pipelines import CausalDrawing, Drawing, Share, data_service, examples, served
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # nothing here waits longer
@@ -104,6 +104,9 @@ def masked(store, first, **drawing):
 
 STREAMS = {
     "pairs": masked,
+    "a share of each batch": lambda store, first: pipelines.masked_lm(
+        store, sequence_length=64, batch_size=8, first_batch=first, share=Share(1, 2)
+    ),
     "packed": lambda store, first: masked(store, first, layout="packed", max_texts=4),
     "rows of several lengths, of two stores": lambda store, first: masked(
         [store, store], first, layout="bucketed", pairing="single"
