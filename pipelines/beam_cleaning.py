@@ -10,9 +10,7 @@
 import functools
 import hashlib
 import json
-import pickle
 import tempfile
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfpt.pipelines import corpus_cleaning, part_work, shared_folder
-from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps
+from tfpt.pipelines.beam_pipeline import (
+    Step,
+    check_beam,
+    part_identities,
+    run_steps,
+    send_parts,
+    sent_part,
+    work_kept,
+)
 from tfpt.pipelines.cleaning import decisions
 from tfpt.pipelines.cleaning.duplicates import earlier_documents
 from tfpt.pipelines.cleaning.near_duplicates import num_bands
@@ -39,8 +45,9 @@ def clean_documents_by_beam(
 ) -> CleanedCorpus:
     """Clean a corpus on the machines of a Beam runner.
 
-    The files are those that `clean_documents` writes, to the byte. What was killed, or stopped by
-    Ctrl-C, goes on when the call is repeated with the same sources; an error leaves nothing behind.
+    The files are those that `clean_documents` writes, to the byte. What was killed, stopped by
+    Ctrl-C, or failed with its pipeline goes on when the call is repeated with the same sources;
+    what is wrong with the sources leaves nothing behind.
 
     Args:
         documents: As `read_documents` gives them, from paths that all machines reach.
@@ -52,23 +59,18 @@ def clean_documents_by_beam(
         FileExistsError: There is something at `path` already, or a folder begun otherwise.
         ValueError: As `clean_documents`; or Beam is not installed, `path` is in a bucket, or the
             documents are of a source of your own.
+        OSError: The pipeline failed, or was cancelled.
     """
-    check_beam()
+    check_beam(options)
     if is_remote(str(path)):
         raise ValueError(
             f"{path}: a corpus is cleaned in a folder of a file system that all machines share, "
             "such as NFS. Clean into one, and copy the result to the bucket."
         )
     target = Path(path).absolute()
-    with corpus_cleaning.begun_cleaning(documents, target, cleaning) as begun:
-        identities = [getattr(part, "identity", None) for part in begun.parts]
-        if None in identities:
-            raise ValueError(
-                "Documents of a source of your own are read by one process only; pass what "
-                "`read_documents` gives."
-            )
-        parts = pickle.dumps(begun.parts)
-        shared_folder.write_bytes(f"{begun.partial}/parts.pickle", parts)
+    with corpus_cleaning.begun_cleaning(documents, target, cleaning) as begun, work_kept():
+        identities = part_identities(begun.parts)
+        send_parts(begun.parts, str(begun.partial))
         work = _Work(
             folder=begun.partial,
             digest=hashlib.sha256(f"{identities}{cleaning}".encode()).hexdigest(),
@@ -121,7 +123,7 @@ def _clean(work: _Work, number: int) -> None:
             f"A worker has other libraries ({here}) than the machine that started the pipeline "
             f"({there}), and might clean otherwise. Install the same on both."
         )
-    part = _parts(work.folder, work.digest)[number]
+    part = sent_part(str(work.folder), work.digest, number)
     evaluation = _evaluation(work.evaluation, work.digest) if work.evaluation else None
     with tempfile.TemporaryDirectory() as inside:
         clean_part(part, work.cleaning, Path(inside, "part"), evaluation)
@@ -144,11 +146,11 @@ def _find_exact(work: _Work, share: int) -> None:
         for mine in [block["low"] % np.uint64(_SHARES) == share]
     )
     target = _repeated(work, share)
-    beside = _beside(target)
-    with tempfile.TemporaryDirectory() as inside, open(beside, "wb") as file:
+    written = shared_folder.beside(target)
+    with tempfile.TemporaryDirectory() as inside, open(written, "wb") as file:
         for pair in earlier_documents(keys, Path(inside)):
             np.stack(pair, 1).astype("<i8").tofile(file)
-    beside.rename(target)
+    written.rename(target)
 
 
 def _decide_exact(work: _Work, piece: int) -> None:
@@ -176,10 +178,10 @@ def _finish(work: _Work, number: int) -> None:
     decided = decisions.part_decisions(
         work.folder, starts[number], starts[number + 1], work.cleaning
     )
-    beside = _beside(report_path)
+    written = shared_folder.beside(report_path)
     folder = part_work.part_folder(work.folder, number)
-    report = finish_part(folder, beside, decided, work.cleaning)
-    beside.rename(work.folder / "joined" / corpus_cleaning.part_name(number, work.num_parts))
+    report = finish_part(folder, written, decided, work.cleaning)
+    written.rename(work.folder / "joined" / corpus_cleaning.part_name(number, work.num_parts))
     shared_folder.write_text(str(report_path), json.dumps(report))
 
 
@@ -187,18 +189,8 @@ def _repeated(work: _Work, share: int) -> Path:
     return work.folder / "repeated" / f"{share:03d}.bin"
 
 
-def _beside(path: Path) -> Path:
-    """A name that no other attempt at the same piece has."""
-    return path.with_suffix(f".{uuid.uuid4().hex}")
-
-
 def _starts(work: _Work) -> list[int]:
     return json.loads(shared_folder.read_text(f"{work.folder}/starts.json"))
-
-
-@functools.lru_cache(maxsize=1)
-def _parts(folder: Path, digest: str) -> list[Any]:
-    return pickle.loads(shared_folder.read_bytes(f"{folder}/parts.pickle"))
 
 
 @functools.lru_cache(maxsize=1)

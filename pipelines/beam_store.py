@@ -11,17 +11,25 @@ import functools
 import hashlib
 import json
 import os
-import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfpt.pipelines import part_work, shared_folder
-from tfpt.pipelines.beam_pipeline import Step, check_beam, run_steps
+from tfpt.pipelines.beam_pipeline import (
+    Step,
+    check_beam,
+    part_identities,
+    run_steps,
+    send_parts,
+    sent_part,
+    work_kept,
+)
 from tfpt.pipelines.files import is_remote
 from tfpt.pipelines.store_process import import_tensorflow
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 _LAST_OF_STORE, _LAST_OF_PART = "store.json", "part.json"
 _COUNTS = ("tokens", "sentences", "documents")
@@ -33,8 +41,9 @@ def write_store_by_beam(
     """Tokenize a corpus once, on the machines of a Beam runner, and write it as a token store.
 
     The files are those that `write_store` writes, to the byte; but in a bucket, the examples of a
-    large store are not found before a training begins. What was killed, or stopped by Ctrl-C, goes
-    on when the call is repeated with the same sources; an error leaves nothing behind.
+    large store are not found before a training begins. What was killed, stopped by Ctrl-C, or
+    failed with its pipeline goes on when the call is repeated with the same sources; what is wrong
+    with the sources leaves nothing behind.
 
     Args:
         documents: As `read_documents` gives them, from paths that all machines reach.
@@ -51,25 +60,22 @@ def write_store_by_beam(
         FileExistsError: There is something at `path` already, or a store begun with other sources
             or another vocabulary.
         ValueError: Beam is not installed, the documents are of a source of your own, the corpus
-            holds no text, or what is wrong with the sources; names the first 20.
+            holds no text, or what is wrong with the sources or the options; names the first 20.
+        OSError: The pipeline failed, or was cancelled.
     """
     from tfpt.pipelines.examples import keep_usual_examples
     from tfpt.pipelines.store import FORMAT, open_store
     from tfpt.pipelines.store_parts import check_segmented
 
-    check_beam()
+    check_beam(options)
     check_segmented(documents, tokenizer)
     target = str(path).rstrip("/") if is_remote(str(path)) else os.path.abspath(path)
     parts = part_work.parts_of(documents)
+    part_identities(parts)  # raises where there are none
     plan = part_work.plan_for(parts, format=FORMAT, vocabulary_sha256=tokenizer.sha256)
-    if plan is None:
-        raise ValueError(
-            "Documents of a source of your own are read by one process only; pass what "
-            "`read_documents` gives."
-        )
     begun = _begun_in_bucket if is_remote(target) else _begun
-    with begun(target, plan, tokenizer) as folder:
-        shared_folder.write_bytes(f"{folder}/parts.pickle", pickle.dumps(parts))
+    with begun(target, plan, tokenizer) as folder, work_kept():
+        send_parts(parts, folder)
         digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
         work = _Work(folder, target, len(parts), digest)
         write = Step("Tokenize", functools.partial(_write_part, work), len(parts))
@@ -93,7 +99,7 @@ class _Work(NamedTuple):
 
 
 @contextlib.contextmanager
-def _begun(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[str]:
+def _begun(target: str, plan: dict[str, Any] | None, tokenizer: TextTokenizer) -> Iterator[str]:
     """The folder to work in."""
     place = Path(target)
     part_work.refuse_existing(place, noun="A store", last=_LAST_OF_STORE, made="joined")
@@ -103,7 +109,9 @@ def _begun(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Itera
 
 
 @contextlib.contextmanager
-def _begun_in_bucket(target: str, plan: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[str]:
+def _begun_in_bucket(
+    target: str, plan: dict[str, Any] | None, tokenizer: TextTokenizer
+) -> Iterator[str]:
     """The same where there are no locks."""
     folder = f"{target}.partial"
     if shared_folder.exists(f"{target}/{_LAST_OF_STORE}"):
@@ -125,9 +133,7 @@ def _begun_in_bucket(target: str, plan: dict[str, Any], tokenizer: TextTokenizer
             shared_folder.publish(Path(here), folder, "plan.json")
     try:
         yield folder
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except ValueError:
         shared_folder.remove(folder)
         raise
     shared_folder.remove(folder)
@@ -144,7 +150,7 @@ def _write_part(work: _Work, number: int) -> None:
             return
     elif written_counts(Path(folder)) is not None:
         return
-    part = _parts(work.folder, work.digest)[number]
+    part = sent_part(work.folder, work.digest, number)
     with tempfile.TemporaryDirectory() as here:
         write_part(part, _tokenizer(work.folder, work.digest), Path(here, "part"))
         shared_folder.publish(Path(here, "part"), folder, _LAST_OF_PART)
@@ -165,7 +171,9 @@ def _join(work: _Work, number: int) -> None:
             numbers = range(work.num_parts)
             folders = [f"parts/{number:05d}" for number in numbers]
             shared_folder.fetch({f"{work.folder}/{name}": partial / name for name in folders})
-        joined = store_writer.join_parts(partial, work.num_parts, tokenizer)
+        joined = shared_folder.beside(partial / "joined")
+        stack.callback(shutil.rmtree, joined, ignore_errors=True)  # where there is an error
+        store_writer.join_parts(partial, work.num_parts, tokenizer, joined)
         written = json.loads((joined / _LAST_OF_STORE).read_text(encoding="utf-8"))
         result = {
             "counts": {name: written[f"num_{name}"] for name in _COUNTS},
@@ -175,23 +183,10 @@ def _join(work: _Work, number: int) -> None:
         if is_remote(work.target):
             shared_folder.publish(joined, work.target, _LAST_OF_STORE)
         else:
-            joined.rename(work.target)
-
-
-@functools.lru_cache(maxsize=1)
-def _parts(folder: str, digest: str) -> list[Any]:
-    return pickle.loads(shared_folder.read_bytes(f"{folder}/parts.pickle"))
+            shared_folder.move(joined, work.target, _LAST_OF_STORE)
 
 
 @functools.lru_cache(maxsize=1)
 def _tokenizer(folder: str, digest: str) -> TextTokenizer:
     """Loaded once in a process, not for each part."""
-    if not is_remote(folder):
-        return load_tokenizer(folder)
-    from tfpt.pipelines.tfrecords import VOCABULARY_FILES
-
-    with tempfile.TemporaryDirectory() as here:
-        for name in VOCABULARY_FILES:
-            if shared_folder.exists(f"{folder}/{name}"):
-                Path(here, name).write_bytes(shared_folder.read_bytes(f"{folder}/{name}"))
-        return load_tokenizer(here)
+    return shared_folder.saved_tokenizer(folder)

@@ -25,6 +25,7 @@ _MOST_HELD = 128
 # Batches that a worker draws at once, and has ready. More would only have to be held here.
 _DRAWN_AT_ONCE, _READY = 4, 2
 _LAST = 1 << 62
+_LAST_PORT = 65_535
 _SAID = re.compile(r"The tf\.data service at [^\n]*")
 
 Stream = Callable[[int], tf.data.Dataset]
@@ -93,13 +94,18 @@ def start_dispatcher(port: int = 0, *, work_dir: str | None = None) -> Any:
         A `tf.data.experimental.service.DispatchServer`; its `target` has the address.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is taken, or `work_dir` cannot be written.
+        ValueError: `port` is none.
     """
     _check_free(port)
     config = tf.data.experimental.service.DispatcherConfig(
         port=port, work_dir=work_dir, fault_tolerant_mode=work_dir is not None
     )
-    return tf.data.experimental.service.DispatchServer(config)
+    try:
+        return tf.data.experimental.service.DispatchServer(config)
+    except (RuntimeError, tf.errors.OpError) as error:  # it has Python's errors for some
+        where = f" in {work_dir}" if work_dir else ""
+        raise OSError(f"The dispatcher cannot work{where}: {error}") from error
 
 
 def start_worker(dispatcher: str, port: int = 0, *, address: str | None = None) -> Any:
@@ -117,7 +123,10 @@ def start_worker(dispatcher: str, port: int = 0, *, address: str | None = None) 
     Raises:
         ConnectionError: Nothing answers at `dispatcher`.
         OSError: The port is taken.
+        ValueError: An address is not HOST:PORT, or `port` is none.
     """
+    if address is not None:
+        _check_address(address, "worker")
     with contextlib.suppress(ImportError):
         import tensorflow_text  # noqa: F401  for pipelines of yours that tokenize
     _check_reachable(dispatcher)
@@ -258,12 +267,19 @@ def _mapped(array: Any) -> Any:
     return tf.graph_util.import_graph_def(graph, return_elements=["mapped:0"])[0]
 
 
-def _check_reachable(address: str) -> None:
+def _check_address(address: str, of: str) -> tuple[str, int]:
+    """The host and port of an address."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "//" in host:
-        raise ValueError(f"The address of a dispatcher is HOST:PORT; received {address!r}.")
+    is_host = host and "/" not in host and (":" not in host or host[0] + host[-1] == "[]")
+    if not is_host or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ValueError(f"The address of a {of} is HOST:PORT; received {address!r}.")
+    return host.strip("[]"), int(port)
+
+
+def _check_reachable(address: str) -> None:
+    place = _check_address(address, "dispatcher")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        socket.create_connection(place, timeout=10).close()
     except OSError as error:
         raise ConnectionError(
             f"No dispatcher answers at {address} ({error}). Start one by `tfpt data-service "
@@ -273,6 +289,8 @@ def _check_reachable(address: str) -> None:
 
 def _check_free(port: int) -> None:
     """TensorFlow ends the process where it cannot have a port."""
+    if not 0 <= port <= _LAST_PORT:
+        raise ValueError(f"A port is a number from 0 to {_LAST_PORT}; received {port}.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -94,7 +94,7 @@ def is_file(path: str) -> bool:
     """Whether there is a file at `path`."""
     if not is_remote(path):
         return os.path.isfile(path)
-    with _remote_errors(path):
+    with remote_errors(path):
         return bool(_gfile().exists(path)) and not _gfile().isdir(path)
 
 
@@ -102,7 +102,7 @@ def is_folder(path: str) -> bool:
     """Whether there is a folder at `path`."""
     if not is_remote(path):
         return os.path.isdir(path)
-    with _remote_errors(path):
+    with remote_errors(path):
         # `exists` names a scheme that TensorFlow does not know, `isdir` passes over it.
         return bool(_gfile().exists(path)) and bool(_gfile().isdir(path))
 
@@ -111,7 +111,7 @@ def file_size(path: str) -> int:
     """The bytes of a file."""
     if not is_remote(path):
         return os.path.getsize(path)
-    with _remote_errors(path):
+    with remote_errors(path):
         return int(_gfile().stat(path).length)
 
 
@@ -120,7 +120,7 @@ def file_version(path: str) -> tuple[int, int]:
     if not is_remote(path):
         status = os.stat(path)
         return status.st_size, status.st_mtime_ns
-    with _remote_errors(path):
+    with remote_errors(path):
         remote = _gfile().stat(path)
         return int(remote.length), int(remote.mtime_nsec)
 
@@ -131,13 +131,41 @@ def open_file(path: str) -> io.BufferedReader:
     return io.BufferedReader(raw, READ_BYTES)
 
 
+@contextlib.contextmanager
+def remote_errors(path: str, done: str = "read") -> Iterator[None]:
+    """Raise TensorFlow's errors as those that Python's own files raise.
+
+    Args:
+        path: To name.
+        done: What could not be done to it, "read" or "written".
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        if done == "written":  # there is no such bucket
+            raise FileNotFoundError(f"{path} could not be written: {_reason(error)}") from None
+        raise FileNotFoundError(f"There is no file {path}. Check the path.") from None
+    except tf.errors.UnimplementedError:
+        known = ", ".join(f"{scheme}://" for scheme in _gfile().get_registered_schemes() if scheme)
+        raise ValueError(
+            f"{path}: TensorFlow reads no such address; it knows {known}. Copy the file to this "
+            "machine, or import a library that adds the file system, such as tensorflow-io."
+        ) from None
+    except (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError) as error:
+        raise PermissionError(f"{path} may not be {done}: {_reason(error)}") from None
+    except tf.errors.OpError as error:
+        raise OSError(f"{path} could not be {done}: {_reason(error)}") from None
+
+
 class _RemoteFile(io.RawIOBase):
     """A file of `tf.io.gfile` as a raw stream of Python's."""
 
     def __init__(self, path: str):
         super().__init__()
         self.name = path
-        with _remote_errors(path):
+        with remote_errors(path):
             self._file = _gfile().GFile(path, "rb")
             self._size = int(self._file.size())
 
@@ -148,19 +176,19 @@ class _RemoteFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _remote_errors(self.name):
+        with remote_errors(self.name):
             data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
-        with _remote_errors(self.name):
+        with remote_errors(self.name):
             self._file.seek(origin + offset)
         return origin + offset
 
     def tell(self) -> int:
-        with _remote_errors(self.name):
+        with remote_errors(self.name):
             return int(self._file.tell())
 
     def close(self) -> None:
@@ -173,27 +201,6 @@ def _gfile() -> Any:
     import tensorflow as tf
 
     return tf.io.gfile
-
-
-@contextlib.contextmanager
-def _remote_errors(path: str) -> Iterator[None]:
-    """TensorFlow's errors as those that Python's own files raise."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.NotFoundError:
-        raise FileNotFoundError(f"There is no file {path}. Check the path.") from None
-    except tf.errors.UnimplementedError:
-        known = ", ".join(f"{scheme}://" for scheme in _gfile().get_registered_schemes() if scheme)
-        raise ValueError(
-            f"{path}: TensorFlow reads no such address; it knows {known}. Copy the file to this "
-            "machine, or import a library that adds the file system, such as tensorflow-io."
-        ) from None
-    except (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError) as error:
-        raise PermissionError(f"{path} may not be read: {_reason(error)}") from None
-    except tf.errors.OpError as error:
-        raise OSError(f"{path} could not be read: {_reason(error)}") from None
 
 
 def _reason(error: Any) -> str:
@@ -212,7 +219,7 @@ def _remote_matches(pattern: str) -> list[str]:
     root = f"{scheme}://{'/'.join(steps[:fixed])}"
     steps = steps[fixed:]
     found = []
-    with _remote_errors(pattern):
+    with remote_errors(pattern):
         for folder, folders, names in _gfile().walk(root):
             inner = [step for step in folder.removeprefix(root).split("/") if step]
             found += [

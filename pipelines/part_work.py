@@ -11,11 +11,13 @@ loses the parts it was working on.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import shutil
 import signal
 import threading
@@ -32,10 +34,17 @@ from tfpt import __version__
 PART_BYTES = 16 << 20
 # Below this much text for each process, starting one takes longer than its share.
 _WORTH_A_PROCESS = 32 << 20
+# What a file system answers that has no locks: NFS without its lock service, Lustre, some of FUSE.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_BUCKET = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)  # `Path` makes one slash of two
 _LOCK = "lock"
 _PLAN = "plan.json"
 
 Moved = Callable[[int, int], None]
+
+
+class UnfinishedError(OSError):
+    """Work ended before it was done, by no fault of the sources: what is done of it stays."""
 
 
 def unheard(num_bytes: int, num_documents: int) -> None:
@@ -56,7 +65,7 @@ def plan_for(parts: Sequence[Any], **settings: Any) -> dict[str, Any] | None:
 
 
 def refuse_existing(target: Path, *, noun: str, last: str, made: str) -> None:
-    """Raise FileExistsError where there is something at `target`.
+    """Raise FileExistsError where there is something at `target`; ValueError where it is a bucket.
 
     Args:
         target: The folder to make.
@@ -64,6 +73,12 @@ def refuse_existing(target: Path, *, noun: str, last: str, made: str) -> None:
         last: The file without which it would not be whole.
         made: Where it lies in `NAME.partial/` until it is renamed.
     """
+    if _BUCKET.match(str(target)):
+        raise ValueError(
+            f"{str(target).replace(':/', '://', 1)}: {noun.lower()} is written to a folder of this "
+            "machine. Name one, and copy the result to the bucket; a store is also written to a "
+            "bucket by a pipeline (--beam, `write_store_by_beam`)."
+        )
     if not target.exists():
         return
     partial = partial_folder(target)
@@ -88,7 +103,9 @@ def part_folder(partial: Path, number: int) -> Path:
 def begun(
     partial: Path, plan: dict[str, Any] | None, prepare: Callable[[Path], Any] | None = None
 ) -> Iterator[None]:
-    """The folder to work in, new or gone on with; removed at the end, but not when interrupted.
+    """The folder to work in, new or gone on with; removed at the end, and where there is an error.
+
+    It stays after an interruption or an `UnfinishedError`: hours of work may be in the parts.
 
     Args:
         partial: As `partial_folder` gives it.
@@ -113,11 +130,8 @@ def begun(
                 write_whole(partial / _PLAN, json.dumps(plan))
             yield
         except BaseException as error:
-            # What was interrupted, or is of another call, stays; so does it where a process was
-            # killed, as for want of memory: hours of work may be in the parts.
-            stays = isinstance(error, KeyboardInterrupt | FileExistsError) or isinstance(
-                error.__cause__, BrokenProcessPool
-            )
+            # A FileExistsError: it is of another call.
+            stays = isinstance(error, KeyboardInterrupt | FileExistsError | UnfinishedError)
             if plan is None or not stays:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -139,11 +153,15 @@ def _locked(partial: Path) -> Iterator[None]:
     with open(partial / _LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise FileExistsError(
                 f"{partial} is being written by another process. Wait for it, or name another "
                 "folder."
             ) from error
+        except OSError as error:
+            # Without locks nobody could work there at all; who starts two calls at once can know.
+            if error.errno not in _NO_LOCKS:
+                raise OSError(error.errno, error.strerror, file.name) from error
         yield
 
 
@@ -238,7 +256,7 @@ def work_in_processes(
         start: Called at the start of each process; calls `start_process`.
 
     Raises:
-        OSError: A process was ended from outside.
+        UnfinishedError: A process was ended from outside.
     """
     # A fork would copy TensorFlow's threads in the middle of what they do.
     context = multiprocessing.get_context("spawn")
@@ -248,7 +266,7 @@ def work_in_processes(
             for future in as_completed(futures):
                 moved(getattr(futures[future], "num_bytes", None) or 0, future.result())
         except BrokenProcessPool as error:
-            raise OSError(
+            raise UnfinishedError(
                 "A process that worked on a part was ended from outside, maybe for want of memory. "
                 "Repeat it with fewer of them (num_workers): it goes on where it was."
             ) from error

@@ -8,13 +8,17 @@ written by several machines at once.
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tfpt.pipelines.files import is_remote
+from tfpt.pipelines.files import is_remote, remote_errors
+from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
 
 _FILES_AT_ONCE = 16
+# What a tokenizer saves, of whatever kind.
+_VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
 
 
 def read_text(path: str) -> str:
@@ -30,7 +34,7 @@ def read_bytes(path: str) -> bytes:
         return Path(path).read_bytes()
     import tensorflow as tf
 
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with remote_errors(path), tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
 
 
@@ -42,13 +46,13 @@ def write_text(path: str, text: str) -> None:
 def write_bytes(path: str, data: bytes) -> None:
     """Write a file that appears when it is whole."""
     if not is_remote(path):
-        beside = _beside(path)
-        beside.write_bytes(data)
-        beside.rename(path)
+        written = beside(path)
+        written.write_bytes(data)
+        written.rename(path)
         return
     import tensorflow as tf
 
-    with tf.io.gfile.GFile(path, "wb") as file:
+    with remote_errors(path, "written"), tf.io.gfile.GFile(path, "wb") as file:
         file.write(data)
 
 
@@ -58,7 +62,8 @@ def exists(path: str) -> bool:
         return os.path.exists(path)
     import tensorflow as tf
 
-    return bool(tf.io.gfile.exists(path))
+    with remote_errors(path):
+        return bool(tf.io.gfile.exists(path))
 
 
 def remove(path: str) -> None:
@@ -68,7 +73,7 @@ def remove(path: str) -> None:
         return
     import tensorflow as tf
 
-    with contextlib.suppress(tf.errors.NotFoundError):
+    with contextlib.suppress(FileNotFoundError), remote_errors(path, "written"):
         tf.io.gfile.rmtree(path)
 
 
@@ -80,21 +85,27 @@ def publish(source: Path, target: str, last: str) -> None:
     if exists(f"{target}/{last}"):
         return
     if not is_remote(target):
-        beside = _beside(target)
-        shutil.copytree(source, beside)
-        try:
-            beside.rename(target)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            if not exists(f"{target}/{last}"):
-                raise
+        copied = beside(target)
+        shutil.copytree(source, copied)
+        move(copied, target, last)
         return
     import tensorflow as tf
 
-    tf.io.gfile.makedirs(target)
     names = sorted(path.name for path in source.iterdir() if path.name != last)
-    for name in (*names, last):
-        tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
+    with remote_errors(target, "written"):
+        tf.io.gfile.makedirs(target)
+        for name in (*names, last):
+            tf.io.gfile.copy(str(source / name), f"{target}/{name}", overwrite=True)
+
+
+def move(source: Path, target: str, last: str) -> None:
+    """Give a folder its name in the same file system, where no other attempt was faster."""
+    try:
+        source.rename(target)
+    except OSError:
+        shutil.rmtree(source, ignore_errors=True)
+        if not exists(f"{target}/{last}"):
+            raise
 
 
 def fetch(folders: dict[str, Path]) -> None:
@@ -104,12 +115,30 @@ def fetch(folders: dict[str, Path]) -> None:
     copies = []
     for source, target in folders.items():
         target.mkdir(parents=True)
-        copies += [(f"{source}/{name}", target / name) for name in tf.io.gfile.listdir(source)]
+        with remote_errors(source):
+            names = tf.io.gfile.listdir(source)
+        copies += [(f"{source}/{name}", target / name) for name in names]
+
+    def copy(files: tuple[str, Path]) -> None:
+        with remote_errors(files[0]):
+            tf.io.gfile.copy(files[0], str(files[1]))
+
     # A question to a bucket takes long, many at once no longer.
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        list(pool.map(lambda copy: tf.io.gfile.copy(copy[0], str(copy[1])), copies))
+        list(pool.map(copy, copies))
 
 
-def _beside(path: str) -> Path:
-    """A name that no other attempt has."""
+def saved_tokenizer(folder: str) -> TextTokenizer:
+    """The tokenizer that was saved in a folder."""
+    if not is_remote(folder):
+        return load_tokenizer(folder)
+    with tempfile.TemporaryDirectory() as here:
+        for name in _VOCABULARY_FILES:
+            if exists(f"{folder}/{name}"):
+                Path(here, name).write_bytes(read_bytes(f"{folder}/{name}"))
+        return load_tokenizer(here)
+
+
+def beside(path: str | Path) -> Path:
+    """A name that no other attempt at the same has."""
     return Path(f"{path}.{uuid.uuid4().hex}")

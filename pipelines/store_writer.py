@@ -101,7 +101,9 @@ def write_store(
         _write_parts(parts, partial, tokenizer, num_workers, moved or part_work.unheard)
         if hasattr(documents, "encodings"):
             documents.encodings.update(part_encodings(partial, len(parts)))
-        join_parts(partial, len(parts), tokenizer).rename(target)
+        joined = partial / "joined"
+        join_parts(partial, len(parts), tokenizer, joined)
+        joined.rename(target)
     store = open_store(target, tokenizer)
     if store.num_tokens > _LONG_SENTENCE * store.num_sentences:
         warnings.warn(
@@ -153,9 +155,8 @@ def part_encodings(partial: Path, num_parts: int) -> dict[str, str]:
     return found
 
 
-def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
-    """The parts as one file for each array, with all that a store has, in a folder to rename."""
-    joined = partial / "joined"
+def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer, joined: Path) -> None:
+    """Write the parts as one file for each array, with all that a store has, into `joined`."""
     shutil.rmtree(joined, ignore_errors=True)
     joined.mkdir()
     folders = [part_folder(partial, number) for number in range(num_parts)]
@@ -186,7 +187,6 @@ def join_parts(partial: Path, num_parts: int, tokenizer: TextTokenizer) -> Path:
         "files": files,
     }
     write_whole(joined / "store.json", json.dumps(description, indent=2) + "\n")
-    return joined
 
 
 def _concatenate(paths: Sequence[Path], target: Path) -> None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfpt import __version__, config
 from tfpt.pipelines.columns import PARTS, Column, check_columns
+from tfpt.pipelines.data_service import service_errors_named
 from tfpt.pipelines.tfrecords import (
     DESCRIPTION,
     FORMAT,
@@ -158,7 +159,8 @@ def _examples(batches, columns, num_batches: int, progress) -> Iterator[bytes]:
 
 
 def _next(drawn: Iterator[Any]) -> Any:
-    with damage_named():  # where the batches are of records themselves
+    # Where the batches are of records themselves, or come from other machines.
+    with damage_named(), service_errors_named():
         return next(drawn, None)
 
 

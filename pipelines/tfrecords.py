@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,7 +31,8 @@ import tensorflow as tf
 from tfpt import __version__
 from tfpt.pipelines.batches import Share
 from tfpt.pipelines.columns import PARTS, Column, check_columns
-from tfpt.pipelines.tokenizer import TextTokenizer, load_tokenizer
+from tfpt.pipelines.shared_folder import saved_tokenizer
+from tfpt.pipelines.tokenizer import TextTokenizer
 
 FORMAT = 1
 DESCRIPTION = "records.json"
@@ -52,10 +52,6 @@ class Shard(NamedTuple):
     num_rows: int
     num_bytes: int
     sha256: str
-
-
-# What a tokenizer saves, of whatever kind.
-VOCABULARY_FILES = ("vocab.txt", "vocab.settings.json", "tokenizer.json", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -80,14 +76,10 @@ class Records:
         Raises:
             ValueError: It is not the one that was written.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            for name in VOCABULARY_FILES:
-                if tf.io.gfile.exists(f"{self.path}/{name}"):
-                    tf.io.gfile.copy(f"{self.path}/{name}", f"{folder}/{name}")
-            try:
-                tokenizer = load_tokenizer(folder)
-            except (ValueError, FileNotFoundError):
-                tokenizer = None
+        try:
+            tokenizer = saved_tokenizer(self.path)
+        except (ValueError, FileNotFoundError):
+            tokenizer = None
         if tokenizer is None or tokenizer.sha256 != self.vocabulary_sha256:
             raise ValueError(
                 f"The vocabulary in {self.path} is damaged: it is not what was written. Copy it "

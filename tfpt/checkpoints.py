@@ -200,6 +200,12 @@ def open_run(path: str | Path) -> Run:
     return run
 
 
+def steps_done(path: str | Path) -> int:
+    """The step of the newest checkpoint in a run folder; 0 where there is none, or no folder."""
+    newest = tf.train.latest_checkpoint(str(Path(path) / "checkpoints"))
+    return int(newest.rpartition("-")[2]) if newest else 0
+
+
 def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Model:
     """The model of a run with its best weights.
 

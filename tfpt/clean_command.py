@@ -111,6 +111,7 @@ def clean(
         language=language,
     )
     if beam:
+        command.warn_without_effect("--beam", workers=workers)
         with console.waiting("Running the pipeline"):
             cleaned = pipelines.clean_documents_by_beam(documents, out, cleaning, beam)
     else:

@@ -116,6 +116,7 @@ def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> No
     from tfpt import console, pipelines
 
     if verify:
+        command.warn_without_effect("--verify", beam=beam, workers=workers)
         _verify(sources)
         return
     for name, value in (("--vocabulary", vocabulary_path), ("--out", out)):
@@ -125,6 +126,7 @@ def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> No
     documents = command.documents(sources, **reading)
     quiet_tensorflow()
     if beam:
+        command.warn_without_effect("--beam", workers=workers)
         with console.waiting("Running the pipeline"):
             counts = pipelines.write_store_by_beam(documents, tokenizer, out, beam)
     else:

@@ -72,11 +72,20 @@ segmented = click.option(
     "whole words can be masked.",
 )
 
+
+def _beam_options(context: click.Context, option: click.Parameter, values: Any) -> list[str]:
+    text = " ".join(values)
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}") from None
+
+
 beam = click.option(
     "--beam",
     multiple=True,
     metavar="OPTIONS",
-    callback=lambda context, option, values: shlex.split(" ".join(values)),
+    callback=_beam_options,
     help="Work on the machines of an Apache Beam runner, as '--runner=DirectRunner'. May be "
     "repeated. Needs `pip install 'tfpt[beam]'`.",
 )
@@ -177,6 +186,13 @@ def documents(sources: Sequence[str], **reading: Any) -> Any:
     if any("://" in source or source.startswith("tfds:") for source in sources):
         quiet_tensorflow()
     return pipelines.read_documents(list(sources), **reading)
+
+
+def warn_without_effect(beside: str, **given: Any) -> None:
+    """Warn of options that were given but have no effect beside another."""
+    for name, value in given.items():
+        if value or value == 0:
+            warnings.warn(f"--{name} has no effect with {beside}.", stacklevel=2)
 
 
 def quiet_tensorflow() -> None:

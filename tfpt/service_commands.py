@@ -1,10 +1,22 @@
 """The commands `tfpt data-service ...`: machines that draw batches for a trainer."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from tfpt import command
+
+
+def _port(default: int) -> Callable[[Any], Any]:
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        default=default,
+        show_default=True,
+        help="0: any free one.",
+    )
 
 
 @click.group(cls=command.Group)
@@ -17,7 +29,7 @@ def data_service() -> None:
 
 
 @data_service.command()
-@click.option("--port", default=5050, show_default=True, help="0: any free one.")
+@_port(5050)
 @click.option(
     "--work-dir",
     help="A folder, also gs://BUCKET/FOLDER: what is under way is noted down there, and a "
@@ -35,7 +47,7 @@ def dispatcher(port, work_dir) -> None:
 
 @data_service.command()
 @click.argument("dispatcher")
-@click.option("--port", default=5051, show_default=True, help="0: any free one.")
+@_port(5051)
 @click.option(
     "--address",
     help="HOST:PORT at which trainers reach this worker; by default this machine's name.",

@@ -20,7 +20,7 @@ from tfpt.callbacks import (
     was_stopped,
 )
 from tfpt.checkpoints import Run as Run
-from tfpt.checkpoints import open_run
+from tfpt.checkpoints import open_run, steps_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +177,9 @@ def pretrain(
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
+    done = steps_done(out)
+    if done < numbers.total_steps:
+        data.train_batches(done)  # what is wrong, as a service that is not there, shows now
     run = Run(out, tokenizer=data.tokenizer, recipe=recipe.__name__, settings=settings)
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)

@@ -7,7 +7,6 @@ mapped, not held in memory.
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial as bound
 from pathlib import Path
@@ -25,6 +24,7 @@ from tfpt.pipelines.cleaning.part_files import (
 )
 from tfpt.pipelines.cleaning.settings import DUPLICATE_STEPS, Cleaning
 from tfpt.pipelines.part_work import part_folder
+from tfpt.pipelines.shared_folder import beside
 
 # Pairs of documents that are compared at once: 512 bytes for each of both.
 _PAIRS_AT_ONCE = 1 << 14
@@ -62,11 +62,6 @@ def _path(partial: Path, step: str) -> Path:
     return partial / f"{step}.bin"
 
 
-def _beside(path: Path) -> Path:
-    """A name of its own, for several machines may do the same."""
-    return path.with_suffix(f".{uuid.uuid4().hex}")
-
-
 def pairs_path(partial: Path, band: int) -> Path:
     """Where the pairs of a band lie."""
     return partial / "pairs" / f"{band:03d}.bin"
@@ -84,15 +79,15 @@ def write_decisions(
     partial: Path, step: str, total: int, found: Iterable[Iterable[tuple[np.ndarray, np.ndarray]]]
 ) -> None:
     """Write the decisions of a step; of several earlier documents, the first is named."""
-    beside = _beside(_path(partial, step))
-    earlier = new_mapped(beside, "<i8", (max(total, 1),))
+    written = beside(_path(partial, step))
+    earlier = new_mapped(written, "<i8", (max(total, 1),))
     earlier[:] = -1
     for pairs in found:
         for documents, firsts in pairs:
             named = earlier[documents]
             earlier[documents] = np.where((named < 0) | (firsts < named), firsts, named)
     earlier.flush()
-    os.rename(beside, _path(partial, step))
+    os.rename(written, _path(partial, step))
 
 
 def find_pairs(
@@ -111,15 +106,15 @@ def find_pairs(
         0, since no document is done yet.
     """
     folder, threshold = Path(partial), cleaning.near_duplicates
-    beside = _beside(pairs_path(folder, band))
-    with open(beside, "wb") as file:
+    written = beside(pairs_path(folder, band))
+    with open(written, "wb") as file:
         for pairs in earlier_documents(_band_keys(folder, starts, cleaning, band), folder):
             for start in range(0, len(pairs[0]), _PAIRS_AT_ONCE):
                 documents, firsts = (one[start : start + _PAIRS_AT_ONCE] for one in pairs)
                 one, other = (_signatures(folder, starts, them) for them in (documents, firsts))
                 near = similarity(one, other) >= threshold
                 np.stack([documents[near], firsts[near]], 1).astype("<i8").tofile(file)
-    os.rename(beside, pairs_path(folder, band))
+    os.rename(written, pairs_path(folder, band))
     return 0
 
 

@@ -93,6 +93,28 @@ def test_an_error_in_a_part_names_the_file_and_leaves_nothing(texts, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.jsonl", "texts"]
 
 
+def test_all_files_with_an_error_are_named(texts, tmp_path):
+    for name in ("0", "2", "3"):
+        (texts / f"{name}.jsonl").write_text('{"text": 5}\n')
+    cleaning = Cleaning(exact_duplicates=True, near_duplicates=0.7)
+    with pytest.raises(ValueError, match=r"0\.jsonl:1: .*\(and 2 more: .*2\.jsonl:1.*3\.jsonl:1"):
+        clean_documents_by_beam(read_documents(texts), tmp_path / "s", cleaning, HERE)
+
+
+def test_a_pipeline_that_fails_keeps_the_parts_that_are_done(texts, tmp_path, monkeypatch):
+    def fail(folder, steps, options):
+        steps[0].work(1)
+        raise OSError("The connection to the cluster is lost.")
+
+    cleaning, documents = Cleaning(exact_duplicates=True), read_documents(texts)
+    monkeypatch.setattr(beam_cleaning, "run_steps", fail)
+    with pytest.raises(OSError, match=r"is lost\. What is done is kept: repeat the command"):
+        clean_documents_by_beam(documents, tmp_path / "s", cleaning, HERE)
+    assert [path.name for path in (tmp_path / "s.partial" / "parts").iterdir()] == ["00001"]
+    monkeypatch.undo()
+    clean_documents_by_beam(documents, tmp_path / "s", cleaning, HERE)
+
+
 def test_a_worker_with_other_libraries_is_refused(texts, tmp_path, monkeypatch):
     found = [{"py3langid": "1"}, {"py3langid": "2"}]
     monkeypatch.setattr(

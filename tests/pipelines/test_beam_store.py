@@ -1,7 +1,12 @@
 """A store that a Beam pipeline writes is the one that this machine's processes write."""
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
+import apache_beam
 import pytest
 from click.testing import CliRunner
 from parts import in_parts
@@ -14,6 +19,7 @@ from tfpt.pipelines import (
     open_store,
     read_documents,
     shared_folder,
+    store_writer,
     write_store,
     write_store_by_beam,
 )
@@ -177,6 +183,68 @@ def test_a_step_begins_when_the_one_before_is_done(tmp_path):
     assert first == first[:3] * 4
 
 
+@pytest.mark.parametrize("where", ["here", "in a bucket"])
+@pytest.mark.parametrize("failure", ["a lost connection", "out of memory", "cancelled"])
+def test_a_pipeline_that_fails_keeps_the_parts_that_are_done(
+    tokenizer, tmp_path, remote, monkeypatch, failure, where
+):
+    def fail(pipeline, *arguments):
+        monkeypatch.undo()
+        if failure == "cancelled":  # as of Flink: its runner says so, but raises nothing
+            return SimpleNamespace(state="CANCELLED", wait_until_finish=lambda: None)
+        raise ConnectionError("gone") if failure == "a lost connection" else RuntimeError("killed")
+
+    folder = remote.root if where == "in a bucket" else str(tmp_path)
+    documents = read_documents(remote("a.txt", "w1 w2"))
+    monkeypatch.setattr(apache_beam.Pipeline, "run", fail)
+    with pytest.raises(OSError, match="What is done is kept: repeat the command to go on"):
+        write_store_by_beam(documents, tokenizer, f"{folder}/s", HERE)
+    assert shared_folder.exists(f"{folder}/s.partial/plan.json")
+    assert write_store_by_beam(documents, tokenizer, f"{folder}/s", HERE)["tokens"] == 2
+    assert not shared_folder.exists(f"{folder}/s.partial")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--runner=NoSuchRunner"], "NoSuchRunner"),
+        (["--direct_num_workers=many"], "direct_num_workers: invalid int value: 'many'"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_written(
+    texts, tokenizer, tmp_path, options, said, capfd
+):
+    with pytest.raises(ValueError, match=f"Apache Beam refuses the options .*{said}"):
+        write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+    assert capfd.readouterr().err == ""
+
+
+def test_several_attempts_at_once_to_join_the_parts_give_one_store(
+    corpus, store, tokenizer, tmp_path, monkeypatch
+):
+    whole, together = store_writer.write_whole, threading.Barrier(3)
+
+    def at_once(path, text):
+        together.wait(30)
+        whole(path, text)
+        together.wait(30)
+
+    def thrice(folder, steps, options):
+        for number in range(steps[0].num_pieces):
+            steps[0].work(number)
+        monkeypatch.setattr(store_writer, "write_whole", at_once)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(steps[1].work, [0] * 3))
+        left.extend(path.name for path in Path(folder).glob("joined*"))
+
+    left = []
+    monkeypatch.setattr(beam_store, "run_steps", thrice)
+    write_store_by_beam(in_parts(corpus, 6), tokenizer, tmp_path / "s", HERE)
+    assert contents(tmp_path / "s") == contents(store.path)
+    assert left == []
+
+
 def test_a_failure_of_a_worker_is_one_sentence(tmp_path):
     steps = [beam_pipeline.Step("Read", lambda number: (tmp_path / "gone").read_text(), 1)]
     with pytest.raises(OSError, match=r"^The pipeline failed: .*FileNotFound.*gone.*$"):
@@ -197,3 +265,29 @@ def test_the_command_writes_the_same_store(texts, tokenizer, tmp_path):
     there = run("c", "--beam=--runner=NoSuchRunner")
     assert there.exit_code == 1
     assert "NoSuchRunner" in there.stderr
+
+
+def test_options_that_have_no_effect_are_warned_about(texts, tokenizer, tmp_path):
+    vocabulary = str(tokenizer.save(tmp_path / "vocab.txt"))
+
+    def run(*command):
+        result = CliRunner().invoke(main, [*map(str, command), "--workers", "2"])
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("Warning")]
+
+    beam, out = f"--beam={HERE[0]}", tmp_path / "s"
+    store = ("store", texts, "--encoding", "auto", "--vocabulary", vocabulary, "--out", out)
+    warning = "Warning: --workers has no effect with --beam."
+    assert run(*store, beam) == [warning]
+    assert run("store", "--verify", out, beam) == [
+        "Warning: --beam has no effect with --verify.",
+        "Warning: --workers has no effect with --verify.",
+    ]
+    clean = ("clean", texts, "--encoding", "auto", "--min-words", 1, "--out", tmp_path / "c")
+    assert run(*clean, beam) == [warning]
+
+
+def test_a_quote_that_is_not_closed_is_one_sentence():
+    result = CliRunner().invoke(main, ["store", "a.txt", "--beam", "'--runner=x"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--beam': '--runner=x: No closing quotation" in result.stderr

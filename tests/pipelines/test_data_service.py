@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from tfpt import pipelines
-from tfpt.pipelines import CausalDrawing, Drawing, data_service, served
+from tfpt.cli import main
+from tfpt.pipelines import CausalDrawing, Drawing, Share, data_service, examples, served
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60  # nothing here waits longer
@@ -102,6 +104,9 @@ def masked(store, first, **drawing):
 
 STREAMS = {
     "pairs": masked,
+    "a share of each batch": lambda store, first: pipelines.masked_lm(
+        store, sequence_length=64, batch_size=8, first_batch=first, share=Share(1, 2)
+    ),
     "packed": lambda store, first: masked(store, first, layout="packed", max_texts=4),
     "rows of several lengths, of two stores": lambda store, first: masked(
         [store, store], first, layout="bucketed", pairing="single"
@@ -122,6 +127,17 @@ def test_the_trainer_gets_the_batches_it_would_draw(store, dispatcher, workers, 
     here = stream(first_batch)
     there = served(stream, dispatcher, timeout_seconds=SECONDS)(first_batch)
     assert there.element_spec == here.element_spec
+    assert_same(there, here, 50)
+
+
+def test_a_store_whose_examples_are_kept_is_drawn_the_same(
+    corpus, tokenizer, dispatcher, workers, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(examples, "_WORTH_KEEPING", 1)
+    large = pipelines.write_store(corpus, tokenizer, tmp_path / "large")
+    here = masked(large, 5)
+    assert list(large.path.glob("examples/61-2.bin"))  # 64 tokens less [CLS], [SEP] and [SEP]
+    there = served(lambda first: masked(large, first), dispatcher, timeout_seconds=SECONDS)(5)
     assert_same(there, here, 50)
 
 
@@ -197,6 +213,7 @@ def test_a_program_ends_when_its_service_is_gone(store, start, end):
     code = f"""
 import sys
 from tfpt import pipelines
+from tfpt.cli import main
 store = pipelines.open_store({str(store.path)!r})
 def batches(first):
     return pipelines.masked_lm(store, sequence_length=64, batch_size=8, first_batch=first)
@@ -234,10 +251,30 @@ sys.stdin.readline()
     assert program.returncode == 0
 
 
-@pytest.mark.parametrize("address", ["localhost", "grpc://localhost:1", ":1", "localhost:x"])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost", "grpc://localhost:1", ":1", "localhost:x", "localhost:99999", "one:two:3"],
+)
 def test_an_address_that_is_none_is_refused(store, address):
-    with pytest.raises(ValueError, match="is HOST:PORT; received"):
+    with pytest.raises(ValueError, match="dispatcher is HOST:PORT; received"):
         served(lambda first: masked(store, first), address)(0)
+    with pytest.raises(ValueError, match="worker is HOST:PORT; received"):
+        pipelines.start_worker("localhost:1", address=address)
+
+
+@pytest.mark.parametrize("command", [["dispatcher"], ["worker", "localhost:1"]])
+def test_a_port_that_is_none_is_refused(command):
+    result = CliRunner().invoke(main, ["data-service", *command, "--port", "99999"])
+    assert result.exit_code == 2
+    assert "99999 is not in the range 0<=x<=65535" in result.stderr
+    with pytest.raises(ValueError, match="from 0 to 65535; received 99999"):
+        pipelines.start_dispatcher(99999)
+
+
+@pytest.mark.parametrize("work_dir", ["/dev/null", "nowhere://bucket/work"])
+def test_a_folder_that_cannot_be_written_is_named(work_dir):
+    with pytest.raises(OSError, match=f"The dispatcher cannot work in {work_dir}: "):
+        pipelines.start_dispatcher(work_dir=work_dir)
 
 
 def test_no_dispatcher_is_a_clear_error(store):

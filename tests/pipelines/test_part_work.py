@@ -1,11 +1,14 @@
 """Work on parts: who does it, and what is kept. `test_store_writer.py` has it killed."""
 
+import errno
+import fcntl
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tfpt.pipelines import part_work
+from tfpt.pipelines import Cleaning, clean_documents, part_work, write_store
 
 
 def parts(*sizes):
@@ -80,3 +83,36 @@ def test_what_is_moved_is_told_part_by_part():
     work = part_work.work_here
     work({3: parts(10)[0], 4: [1, 2]}, lambda part, number: number, lambda *a: moved.append(a))
     assert moved == [(10, 3), (0, 4)]
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/made", Path("s3://bucket/made")])
+def test_a_bucket_is_not_taken_for_a_folder(path, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"(gs|s3)://bucket/made: a store is written to a folder"):
+        write_store([("w1",)], tokenizer, path)
+    with pytest.raises(ValueError, match="copy the result to the bucket"):
+        clean_documents([("w1",)], path, Cleaning(min_words=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_work_goes_on_without(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", raises(OSError(number, os.strerror(number))))
+    with part_work.begun(tmp_path / "made.partial", None):
+        assert (tmp_path / "made.partial" / "parts").is_dir()
+
+
+def test_another_error_of_a_lock_names_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", raises(OSError(errno.EIO, "Input/output error")))
+    with (
+        pytest.raises(OSError, match=r"Input/output error: .*made\.partial/lock"),
+        part_work.begun(tmp_path / "made.partial", None),
+    ):
+        pytest.fail("it was begun")
+
+
+def raises(error):
+    def function(*arguments):
+        raise error
+
+    return function

@@ -119,3 +119,14 @@ def test_records_are_never_overwritten(drawn, tokenizer, tmp_path):
         with pytest.raises(FileExistsError, match="exists already"):
             write_records(drawn, path, tokenizer=tokenizer, num_batches=2)
         assert open_records(path) == found
+
+
+def test_what_a_service_says_is_not_told_of_the_folder(drawn, tokenizer, tmp_path):
+    def batches():
+        yield next(iter(drawn))
+        raise TimeoutError("The tf.data service at here:1 gave no batch for 2 seconds.")
+
+    stream = tf.data.Dataset.from_generator(batches, output_signature=drawn.element_spec)
+    with pytest.raises(OSError, match=r"^The tf\.data service at here:1 gave no batch"):
+        write_records(stream, tmp_path / "records", tokenizer=tokenizer, num_batches=3)
+    assert list(tmp_path.iterdir()) == []

@@ -165,10 +165,22 @@ def test_records_that_were_drawn_in_another_way_are_refused(folder, records, cha
         bert.dataset(pretraining(folder, **{"data.records": records.path, **changes}))
 
 
-def test_a_service_that_is_not_there_is_told_before_the_model_is_built(folder):
+def test_a_service_that_is_not_there_is_told_before_anything_is_written(folder, tmp_path):
     chosen = pretraining(folder, **{"data.service": "localhost:1"})
     with pytest.raises(ConnectionError, match="No dispatcher answers at localhost:1"):
-        bert.dataset(chosen)
+        training.pretrain(bert, chosen, tmp_path / "run", verbose=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_complete_needs_no_service(folder, pretrained, tmp_path):
+    path = shutil.copytree(pretrained.path, tmp_path / "run")
+    text = (path / "config.json").read_text()
+    (path / "config.json").write_text(text.replace('"service": ""', '"service": "localhost:1"'))
+    measured = evaluation.evaluate_run(bert, path)
+    assert measured == evaluation.evaluate_run(bert, pretrained.path)
+    chosen = pretraining(folder, **{"data.service": "localhost:1"})
+    again = training.pretrain(bert, chosen, path, verbose=0)
+    assert callbacks.history(again) == callbacks.history(pretrained)
 
 
 def test_records_without_settings_are_told_by_their_rows(folder, tmp_path):

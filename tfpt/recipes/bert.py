@@ -147,6 +147,5 @@ def dataset(settings: Config) -> pipelines.Pretraining:
     )
     if not data.service:
         return drawn
-    batches = pipelines.served(drawn.train_batches, data.service)
-    batches(0)  # what is wrong shows now, not after the model was built
-    return replace(drawn, train_batches=batches)
+    # Asked for when a stream is begun: to evaluate a run, nobody has to draw.
+    return replace(drawn, train_batches=pipelines.served(drawn.train_batches, data.service))
