@@ -14,18 +14,21 @@ from tfpt.pipelines import (
     beam_cleaning,
     clean_documents,
     clean_documents_by_beam,
+    part_work,
     read_documents,
 )
 
 
 @pytest.fixture
 def texts(corpus, write):  # noqa: F811
-    """The corpus in 5 files, and evaluation texts."""
+    """The corpus in 5 files, several parts, and evaluation texts."""
     write("evaluation.jsonl", json.dumps({"text": " ".join(corpus[7])}) + "\n")
     for number in range(5):
         lines = [json.dumps({"text": list(document)}) for document in corpus[number::5]]
         folder = write(f"texts/{number}.jsonl", "\n".join(lines) + "\n").parent
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part_work, "PART_BYTES", 2000)
+        yield folder
 
 
 def contents(folder):
@@ -95,7 +98,8 @@ def test_an_error_in_a_part_names_the_file_and_leaves_nothing(texts, tmp_path):
 
 def test_all_files_with_an_error_are_named(texts, tmp_path):
     for name in ("0", "2", "3"):
-        (texts / f"{name}.jsonl").write_text('{"text": 5}\n')
+        lines = ['{"text": 5}\n', *['{"text": "good"}\n'] * 150]
+        (texts / f"{name}.jsonl").write_text("".join(lines))
     cleaning = Cleaning(exact_duplicates=True, near_duplicates=0.7)
     with pytest.raises(ValueError, match=r"0\.jsonl:1: .*\(and 2 more: .*2\.jsonl:1.*3\.jsonl:1"):
         clean_documents_by_beam(read_documents(texts), tmp_path / "s", cleaning, HERE)

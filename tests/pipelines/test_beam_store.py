@@ -17,6 +17,7 @@ from tfpt.pipelines import (
     beam_pipeline,
     beam_store,
     open_store,
+    part_work,
     read_documents,
     shared_folder,
     store_writer,
@@ -30,11 +31,14 @@ TWO_PROCESSES = [*HERE, "--direct_running_mode=multi_processing", "--direct_num_
 
 @pytest.fixture
 def texts(write):
-    """A folder of files, one of them in another encoding."""
+    """A folder of files, one of them in another encoding, that are several parts."""
     for number in range(4):
         text = "\n\n".join(f"w{number} w{place}\nw{place}" for place in range(50))
         write(f"texts/{number}.txt", text.encode("utf-16" if number == 2 else "utf-8"))
-    return write("texts/4.jsonl", '{"text": ["w1 w2", "w3"]}\n' * 20).parent
+    folder = write("texts/4.jsonl", '{"text": ["w1 w2", "w3"]}\n' * 20).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part_work, "PART_BYTES", 1150)
+        yield folder
 
 
 @pytest.mark.parametrize("options", [HERE, TWO_PROCESSES])
@@ -136,7 +140,7 @@ def test_attempts_at_the_same_part_do_not_disturb_each_other(tmp_path):
 @pytest.mark.parametrize("options", [HERE, pytest.param(TWO_PROCESSES, marks=pytest.mark.slow)])
 def test_an_error_in_a_part_names_the_file_and_leaves_nothing(texts, tokenizer, tmp_path, options):
     (texts / "1.txt").write_bytes(b"w1\nw2 \xff\n")
-    (texts / "3.txt").write_bytes(b"w1\x00\n")
+    (texts / "3.txt").write_bytes(b"w1\x00\n" + b"w1\n" * 100)
     with pytest.raises(ValueError, match=r"1\.txt.*\(and 2 more: .*3\.txt"):
         write_store_by_beam(read_documents(texts), tokenizer, tmp_path / "s", options)
     assert [path.name for path in tmp_path.iterdir()] == ["texts"]
