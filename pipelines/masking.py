@@ -13,6 +13,9 @@ import tensorflow as tf
 from tfpt.pipelines import draws
 from tfpt.pipelines.settings import Masking
 
+# Shares and chances are whole numbers of this: so many as a float32 holds exactly.
+_ONE = 1 << 24
+
 
 class Masked(NamedTuple):
     """Rows with tokens to predict."""
@@ -123,10 +126,8 @@ def _places(maskable, drawn: _Draws, rate):
     """Places drawn without looking at the tokens, int32 (B, P), and which are used, bool (B, P)."""
     column = tf.range(1, maskable.shape[1] + 1)
     length = tf.reduce_max(tf.where(maskable, column, 0), axis=1)  # (B,)
-    # In integers: processors differ in how they round a product that is added to at once.
-    wanted = tf.cast(length, tf.int64) * tf.cast(tf.round(rate * 2.0**24), tf.int64)
-    wanted += tf.cast(_high_bits(drawn.rounding[:, 0]), tf.int64)
-    count = tf.cast(tf.bitwise.right_shift(wanted, tf.constant(24, tf.int64)), tf.int32)
+    wanted = _share_of(length, rate) + tf.cast(_high_bits(drawn.rounding[:, 0]), tf.int64)
+    count = tf.cast(wanted // _ONE, tf.int32)
     count = tf.minimum(count, tf.minimum(length, drawn.order.shape[1]))
     positions = draws.subset(drawn.order, length, count)
     used = positions >= 0
@@ -134,18 +135,26 @@ def _places(maskable, drawn: _Draws, rate):
     return positions, used & tf.gather(maskable, positions, batch_dims=1)
 
 
+def _share_of(number, rate):
+    """int64: `rate` * `number`, in parts of `_ONE`.
+
+    In integers: processors differ in how they round a product that is added to at once.
+    """
+    return tf.cast(number, tf.int64) * tf.cast(tf.round(rate * float(_ONE)), tf.int64)
+
+
 def _span_places(maskable, groups, drawn: _Draws, rate, max_masks: int):
     """The same, of whole spans; `groups` as `_groups` gives them."""
     units, spans = groups
-    wanted = tf.reduce_sum(tf.cast(maskable, tf.float32), axis=1, keepdims=True) * rate  # (B, 1)
+    wanted = _share_of(tf.reduce_sum(tf.cast(maskable, tf.int32), axis=1, keepdims=True), rate)
     # The spans with the largest draws; what may not be chosen comes after them, so no place comes
     # twice.
     score = tf.where(maskable, tf.gather(draws.uniform(drawn.order), spans, batch_dims=1), -1.0)
     # One more tells whether the last slot ends its unit.
     _, positions = tf.math.top_k(score, min(max_masks + 1, maskable.shape[1]))
     units = tf.gather(units, positions, batch_dims=1)
-    count = _whole_units(units, wanted, draws.uniform(drawn.rounding), max_masks)
-    return positions[:, :max_masks], tf.range(max_masks) < tf.cast(count, tf.int32)
+    count = _whole_units(units, wanted, _high_bits(drawn.rounding), max_masks)
+    return positions[:, :max_masks], tf.range(max_masks, dtype=tf.int64) < count
 
 
 def _corrupted(original, kind, replacement, entries: Entries, masking: Masking):
@@ -154,14 +163,14 @@ def _corrupted(original, kind, replacement, entries: Entries, masking: Masking):
     random_ids = tf.gather(tf.constant(ordinary), draws.small_integers(replacement, len(ordinary)))
     kind = _high_bits(kind)
     masked, changed = (
-        round(share * (1 << 24))
+        round(share * _ONE)
         for share in (masking.mask_share, masking.mask_share + masking.random_share)
     )
     return tf.where(kind < masked, entries.mask_id, tf.where(kind < changed, random_ids, original))
 
 
 def _high_bits(bits):
-    """int32 in [0, 2**24)."""
+    """int32, uniform in [0, `_ONE`)."""
     return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
 
 
@@ -207,21 +216,24 @@ def _groups(starts, maskable, bits, masking: Masking):
     return units, tf.pad(tf.cumsum(tf.cast(new, tf.int32), axis=1), [[0, 0], [1, 0]])
 
 
-def _whole_units(units, wanted, uniform, max_masks: int):
-    """float32 (B, 1): how many of the slots are used, `wanted` on average; whole units only.
+def _whole_units(units, wanted, rounding, max_masks: int):
+    """int64 (B, 1): how many of the slots are used, `wanted` on average; whole units only.
 
     Args:
         units: int32 (B, P + 1), or (B, P) where a row has no more; tokens of one stand together.
-        wanted: float32 (B, 1).
-        uniform: float32 (B, 1) in [0, 1).
+        wanted: int64 (B, 1), in parts of `_ONE`.
+        rounding: int32 (B, 1), uniform in [0, `_ONE`).
     """
     ends = units[:, 1:] != units[:, :-1]
     ends = tf.pad(ends, [[0, 0], [0, max_masks + 1 - units.shape[1]]], constant_values=True)
-    sizes = tf.range(1, max_masks + 1, dtype=tf.float32)
-    below = tf.reduce_max(tf.where(ends & (sizes <= wanted), sizes, 0.0), axis=1, keepdims=True)
-    above = tf.where(ends & (sizes > wanted), sizes, np.inf)
+    sizes = tf.range(1, max_masks + 1, dtype=tf.int64)
+    fits = sizes * _ONE <= wanted
+    below = tf.reduce_max(tf.where(ends & fits, sizes, 0), axis=1, keepdims=True)
+    above = tf.where(ends & ~fits, sizes, max_masks + 1)
     above = tf.reduce_min(above, axis=1, keepdims=True)
-    return tf.where(uniform * (above - below) < wanted - below, above, below)
+    # Where no unit ends after `wanted`, the slots are full.
+    more = tf.cast(rounding, tf.int64) * (above - below) < wanted - below * _ONE
+    return tf.where(more & (above <= max_masks), above, below)
 
 
 def _put(token_ids, positions, used, values):

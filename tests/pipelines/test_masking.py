@@ -146,6 +146,29 @@ def test_a_full_row_fills_every_slot_but_no_more():
 KINDS = {"words": WHOLE_WORDS, "ngrams": NGRAMS, "spans": SPANS}
 
 
+@pytest.mark.parametrize("settings", [TOKENS, *KINDS.values()], ids=["tokens", *KINDS])
+def test_masks_are_the_same_in_a_program_of_xla(settings):
+    before = tf.constant(rows(200, seed=6))
+    bits = draws.row_bits([0, 1], 0, 200, masking.num_bits(settings, LENGTH, MASKS))
+
+    def masked(rate):
+        return masking.mask_tokens(
+            before,
+            bits,
+            entries=ENTRIES,
+            masking=settings,
+            max_masks=MASKS,
+            rate=rate,
+            starts=tf.gather(tf.constant(WORD_STARTS), before),
+        )
+
+    rate = tf.constant(0.17)
+    for got, expected in zip(
+        tf.function(masked, jit_compile=True)(rate), masked(rate), strict=True
+    ):
+        np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
 def words_of(row):
     """Where the words of a row begin and end; what is not ordinary belongs to none."""
     places = []
