@@ -108,7 +108,7 @@ def write_store(
     if store.num_tokens > _LONG_SENTENCE * store.num_sentences:
         warnings.warn(
             f"The sentences of {target} have {store.num_tokens // store.num_sentences:,} tokens on "
-            'average. Running text is split into sentences by layout="text".',
+            'average. Paragraphs are split into sentences by layout="text", where sentences end.',
             stacklevel=2,
         )
     keep_usual_examples(store)

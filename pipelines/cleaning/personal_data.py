@@ -26,7 +26,8 @@ _CONTEXT = 24  # characters on both sides of the digits that the recognizers loo
 # A list of numbers is looked at in stretches: the phone recognizer gives up a text in which it
 # tried too much. A number, with all that may stand between its digits, is at most so long.
 _STRETCH, _LONGEST_NUMBER = 1024, 128
-_PIECE = re.compile(r"""[^,;/|<>"'\n]+""")
+_ITEM, _SLASH = re.compile(r"""[^,;|<>"'\n]+"""), re.compile("/")
+_AROUND_SLASH = 24  # characters before and behind it that may have the digits of a whole number
 _DIGIT, _DIGITS = re.compile(r"\d"), re.compile(r"\d*")
 
 
@@ -91,30 +92,32 @@ def _find(text: str, regions: tuple[str, ...]) -> Iterator[_Found]:
     yield from _find_mails(text, mails)
     for match in _AROUND_DIGITS.finditer(text):
         start, end = max(0, match.start() - _CONTEXT), min(match.end() + _CONTEXT, len(text))
-        # In the context another number may be cut off, which has a match of its own.
-        found = [
-            one
-            for one in _find_numbers(text, start, end, (cards, phones))
-            if one.start < match.end() and one.end > match.start()
-        ]
-        yield from found
-        for start, end in _pieces_left(text, match, _chosen(found)):
-            yield from _find_numbers(text, start, end, (cards, phones))
+        for piece in _pieces(text, start, end):
+            # In the context another number may be cut off, which has a match of its own.
+            yield from (
+                one
+                for one in _find_numbers(text, *piece, (cards, phones))
+                if one.start < match.end() and one.end > match.start()
+            )
 
 
-def _pieces_left(text: str, match: re.Match[str], found: list[_Found]) -> Iterator[tuple[int, int]]:
-    """Where something with the digits of a number stands in a list, and was not found.
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What of a list can hold a number: else one may be found across two of its items.
 
-    The phone recognizer takes (1/2 for the beginning of another thing, a reference or a date.
+    A slash may be in a number, 030/2312500, but not between two that have all of their digits.
     """
-    for piece in _PIECE.finditer(text, max(0, match.start() - _CONTEXT), match.end()):
-        start, end = piece.span()
-        if start <= match.start() and end == match.end():
-            return  # no list
-        place = bisect.bisect(found, (end,))
-        is_found = place > 0 and found[place - 1].end > start
-        if not is_found and _has_digits(text, start, end):
-            yield start, end
+    for item in _ITEM.finditer(text, start, end):
+        first, last = item.span()
+        for slash in _SLASH.finditer(text, first, last):
+            place = slash.start()
+            before = max(first, place - _AROUND_SLASH), place
+            if _has_digits(text, *before) and _has_digits(
+                text, place, min(place + _AROUND_SLASH, last)
+            ):
+                yield first, place
+                first = place + 1
+        if _has_digits(text, first, last):
+            yield first, last
 
 
 def _has_digits(text: str, start: int, end: int) -> bool:

@@ -81,7 +81,8 @@ def test_no_more_than_some_long_sentences_are_tokenized_at_once(tmp_path, tokeni
 
     whole = Tokenizer.tokenize
     monkeypatch.setattr(Tokenizer, "tokenize", tokenize)
-    written = write_store([("w1 " * 200_000,) * 10] * 2, tokenizer, tmp_path / "s")
+    with pytest.warns(UserWarning, match="200,000 tokens on average"):
+        written = write_store([("w1 " * 200_000,) * 10] * 2, tokenizer, tmp_path / "s")
     assert written.num_tokens == 4_000_000
     assert list(written.document_offsets) == [0, 10, 20]
     assert max(sizes) < 3_000_000

@@ -91,7 +91,8 @@ def test_a_text_without_a_sentence_end_is_a_document_of_one_sentence(pretrain, t
     texts.mkdir()
     (texts / "a.txt").write_text("word1 word2 " * 10_000)
     documents = pipelines.read_documents(texts, layout="text")
-    pipelines.write_store(documents, tiny_bert.TOKENIZER, tmp_path / "s")
+    with pytest.warns(UserWarning, match="tokens on average"):
+        pipelines.write_store(documents, tiny_bert.TOKENIZER, tmp_path / "s")
     assert "next-sentence pairs need at least 2" in pretrain(tmp_path / "s")
 
 
