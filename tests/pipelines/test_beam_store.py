@@ -41,7 +41,7 @@ def texts(write):
         yield folder
 
 
-@pytest.mark.parametrize("options", [HERE, TWO_PROCESSES])
+@pytest.mark.parametrize("options", [HERE, pytest.param(TWO_PROCESSES, marks=pytest.mark.slow)])
 def test_the_store_is_the_one_that_is_written_without_beam(
     texts, tokenizer, tmp_path, options, capfd
 ):

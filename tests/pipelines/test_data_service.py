@@ -202,13 +202,8 @@ def test_without_a_worker_waiting_ends(store, start):
             next(iter(stream(0)))
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        "its dispatcher is killed",
-        pytest.param("another is in its place", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["its dispatcher is killed", "another is in its place"])
 def test_a_program_ends_when_its_service_is_gone(store, start, end):
     port = data_service._free_port()
     dispatcher = start("dispatcher", "--port", port)
