@@ -50,6 +50,7 @@ def main() -> None:
 def _repeat(source: Path, target: Path, num_tokens: int) -> None:
     """Write a store that holds the documents of another as often as it takes."""
     from tfpt import pipelines
+    from tfpt.pipelines.examples import keep_usual_examples
     from tfpt.pipelines.store import ARRAYS, checksums
 
     store = pipelines.open_store(source)
@@ -75,6 +76,7 @@ def _repeat(source: Path, target: Path, num_tokens: int) -> None:
     pipelines.load_tokenizer(source).save(beside)
     (beside / "store.json").write_text(json.dumps(description), encoding="utf-8")
     beside.rename(target)
+    keep_usual_examples(pipelines.open_store(target))  # as `write_store` does
 
 
 def _measure(path: Path) -> dict[str, float]:
