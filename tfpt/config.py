@@ -7,14 +7,43 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
-PRODUCT_DTYPES = ("float32", "bfloat16")
+PRODUCT_DTYPES = ("float32", "bfloat16", "float16")
+OPTIMIZERS = ("adamw", "lamb", "adafactor", "lion", "muon")
+SCHEDULES = ("linear", "cosine", "inverse_sqrt", "warmup_stable_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How an optimizer step is taken; the same step on any number of devices."""
+
+    optimizer: str = "adamw"  # see optimization.optimizer
+    schedule: str = "linear"  # of the learning rate after the warm-up; see optimization.schedule
+    cooldown_rate: float = 0.2  # share of the steps in which warmup_stable_decay falls, in (0, 1]
+    accumulation_steps: int = 1  # parts a batch is gone through in, one after the other
+    cpu_shards: int = 1  # parts of a batch that a CPU computes side by side, one on each core
+    steps_per_execution: int = 1  # steps in one call; Keras' callbacks see the last of them
+    jit_compile: bool = False  # whether XLA compiles the step; a TPU always does
+    ema_momentum: float = 0.0  # of the average of the weights, in [0, 1); 0 keeps none
+    # A step is skipped, and recorded, whose gradient's norm is more than this many times the
+    # running mean of the norm; 0 skips none.
+    max_spike: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice(self, "optimizer", OPTIMIZERS)
+        check_choice(self, "schedule", SCHEDULES)
+        check(self, "cooldown_rate", 0 < self.cooldown_rate <= 1, "a share in (0, 1]")
+        for name in ("accumulation_steps", "cpu_shards", "steps_per_execution"):
+            check(self, name, getattr(self, name) > 0, "a positive number")
+        check(self, "ema_momentum", 0 <= self.ema_momentum < 1, "a share in [0, 1)")
+        holds = self.max_spike == 0 or self.max_spike > 1
+        check(self, "max_spike", holds, "0, or more than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +58,30 @@ class Training:
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
     steps_per_epoch: int = 1_000  # steps between two validations, each with a checkpoint
     validation_steps: int = 50  # batches in a validation
+    hours: float | None = None  # of training; the schedule then follows the clock, not the steps
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
+    rematerialize: bool = False  # compute states of the layers again instead of keeping them
     strategy: str = "auto"  # see distribution.strategy
+    num_kept: int = 2  # newest checkpoints that are kept
+    log_steps: int = 100  # steps between two points in TensorBoard; 0 writes those of epochs alone
+    profile_steps: tuple[int, ...] = ()  # the first and the last step of a profile
+    step: Step = field(default_factory=Step)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "total_steps", "steps_per_epoch", "validation_steps"):
             check(self, name, getattr(self, name) > 0, "a positive number")
         for name in ("warmup_steps", "weight_decay", "clip_norm"):
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
-        check(self, "learning_rate", self.learning_rate > 0, "a positive number")
+        for name in ("learning_rate", "num_kept"):
+            check(self, name, getattr(self, name) > 0, "a positive number")
+        check(self, "log_steps", self.log_steps >= 0, "zero or a positive number")
+        check(self, "hours", self.hours is None or self.hours > 0, "a positive number, or none")
+        steps = self.profile_steps
+        holds = not steps or (len(steps) == 2 and 0 < steps[0] <= steps[1])
+        check(self, "profile_steps", holds, "two steps, the first and the last")
+        for name in ("total_steps", "steps_per_epoch"):
+            _check_executions(self, name, getattr(self, name), self.step)
+        _check_parts(self, self.batch_size, self.step)
         holds = self.warmup_steps <= self.total_steps
         check(self, "warmup_steps", holds, f"at most total_steps={self.total_steps}")
         check_choice(self, "product_dtype", PRODUCT_DTYPES)
@@ -56,18 +100,34 @@ class FineTuning:
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
     patience: int | None = None  # epochs without a better validation after which training stops
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
+    rematerialize: bool = False  # compute states of the layers again instead of keeping them
     strategy: str = "auto"  # see distribution.strategy
+    num_kept: int = 2  # newest checkpoints that are kept
+    log_steps: int = 10  # steps between two points in TensorBoard; 0 writes those of epochs alone
+    step: Step = field(default_factory=Step)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "learning_rate"):
+        for name in ("batch_size", "epochs", "learning_rate", "num_kept"):
             check(self, name, getattr(self, name) > 0, "a positive number")
-        for name in ("weight_decay", "clip_norm"):
+        for name in ("weight_decay", "clip_norm", "log_steps"):
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
+        _check_parts(self, self.batch_size, self.step)
         check(self, "warmup_rate", 0 <= self.warmup_rate <= 1, "a share in [0, 1]")
         holds = self.patience is None or self.patience > 0
         check(self, "patience", holds, "a positive number, or none")
         check_choice(self, "product_dtype", PRODUCT_DTYPES)
         check_choice(self, "strategy", STRATEGIES)
+
+
+def _check_executions(instance: Any, name: str, steps: int, step: Step) -> None:
+    count = step.steps_per_execution
+    check(instance, name, steps % count == 0, f"a multiple of step.steps_per_execution={count}")
+
+
+def _check_parts(instance: Any, batch_size: int, step: Step) -> None:
+    count = step.accumulation_steps * step.cpu_shards
+    expected = f"a multiple of step.accumulation_steps * step.cpu_shards = {count}"
+    check(instance, "batch_size", batch_size % count == 0, expected)
 
 
 def check_choice(instance: Any, field: str, choices: Sequence[str]) -> None:
