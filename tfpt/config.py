@@ -29,7 +29,7 @@ class Step:
     accumulation_steps: int = 1  # parts a batch is gone through in, one after the other
     cpu_shards: int = 1  # parts of a batch that a CPU computes side by side, one on each core
     steps_per_execution: int = 1  # steps in one call; Keras' callbacks see the last of them
-    jit_compile: bool = False  # whether XLA compiles the step; a TPU always does
+    jit_compile: bool | None = None  # whether XLA compiles the step; none: on a GPU; a TPU always
     ema_momentum: float = 0.0  # of the average of the weights, in [0, 1); 0 keeps none
     # A step is skipped, and recorded, whose gradient's norm is more than this many times the
     # running mean of the norm; 0 skips none.

@@ -48,8 +48,9 @@ def compile(  # noqa: A001 - the name users know from Keras
     warmup_steps: int = 0,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
+    step: config.Step | None = None,
 ) -> None:
-    """Give a model its optimizer: AdamW, warm-up and linear decay, clipping by the global norm.
+    """Give a model its optimizer, the course of the learning rate, and how a step is taken.
 
     Args:
         model: From `objectives.model`; inside the scope of its strategy.
@@ -58,10 +59,12 @@ def compile(  # noqa: A001 - the name users know from Keras
         warmup_steps: Steps of linear rise.
         weight_decay: AdamW's, none on norms and biases.
         clip_norm: Largest global norm of the gradient; 0 is no limit.
+        step: AdamW with linear decay unless it says otherwise; see `config.Step`.
 
     Raises:
         ValueError: A number is out of range.
     """
+    step = step or config.Step()
     if clip_norm < 0:
         raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
     optimizer = optimization.adamw(
@@ -70,10 +73,13 @@ def compile(  # noqa: A001 - the name users know from Keras
         total_steps=total_steps,
         weight_decay=weight_decay,
     )
-    # Keras' "auto" would turn XLA on for a GPU, where a strategy then fails.
-    model.compile(optimizer=optimizer, jit_compile=False)
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=distribution.compiles(model.distribute_strategy, step.jit_compile),
+        steps_per_execution=step.steps_per_execution,
+    )
     optimizer.build(model.trainable_variables)
-    model.set_limits(clip_norm=clip_norm, total_steps=total_steps)
+    model.prepare(step, clip_norm=clip_norm, total_steps=total_steps)
 
 
 def fit(
