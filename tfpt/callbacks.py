@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfpt import distribution, pipelines
+from tfpt import pipelines, workers
 from tfpt.checkpoints import Run, write_text
 
 HISTORY = "history.jsonl"
@@ -114,7 +114,7 @@ class KeepRecords(keras.callbacks.Callback):
         step = int(self.model.steps.numpy())
         record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
         self.records.append(record)
-        if distribution.is_chief(self.model.distribute_strategy):
+        if workers.is_chief(self.model.distribute_strategy):
             lines = "".join(json.dumps(record) + "\n" for record in self.records)
             write_text(self.run.path / HISTORY, lines)
         if self.monitor and best_epoch(self.records, self.monitor) == len(self.records) - 1:

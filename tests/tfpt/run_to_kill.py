@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import config, distribution, training
+from tfpt import config, distribution, training, workers
 
 TOTAL_STEPS, STEPS_PER_EPOCH = 40, 4
 STEP = config.Step(
@@ -66,5 +66,5 @@ if __name__ == "__main__":
     devices = [tf.config.LogicalDeviceConfiguration()] * int(num_devices)
     tf.config.set_logical_device_configuration(cpu, devices)
     trained, _ = main(out, [Tell()], strategy)
-    if distribution.is_chief(trained.distribute_strategy):
+    if workers.is_chief(trained.distribute_strategy):
         np.savez(Path(out) / "state.npz", **everything(trained))
