@@ -32,7 +32,8 @@ class Tell(keras.callbacks.Callback):
 def everything(model) -> dict[str, np.ndarray]:
     """All that a checkpoint holds."""
     variables = {
-        **{f"model {variable.path}": variable for variable in model.variables},
+        # The names of random states count up over a process; their order does not.
+        **{f"model {number}": variable for number, variable in enumerate(model.variables)},
         **{f"average {name}": variable for name, variable in model.averages.items()},
         **{f"step {name}": variable for name, variable in model.step_state().items()},
         **{f"optimizer {number}": v for number, v in enumerate(model.optimizer.variables)},
