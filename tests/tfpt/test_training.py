@@ -15,7 +15,7 @@ import run_to_kill
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import callbacks, training
+from tfpt import callbacks, state_files, training
 
 SCRIPT = Path(__file__).with_name("run_to_kill.py")
 # Two epochs of three steps, and one of two.
@@ -60,7 +60,7 @@ def state(model):
 
 
 def checkpoint_steps(folder):
-    return sorted(int(path.stem.removeprefix("ckpt-")) for path in folder.glob("ckpt-*.index"))
+    return state_files.steps(folder)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_training_stops_early_and_the_best_weights_are_kept(tmp_path, monkeypatc
     values = [record[monitor] for record in history]
     best = values.index(min(values))
     assert [len(history)] == [best + 3] == broken
-    assert Path(run.best_path()).name == f"ckpt-{3 * (best + 1)}"
+    assert Path(run.best_path()).name == f"step-{3 * (best + 1):08}"
     other, _, again = go(AtStep(len(history) * 3 + 1, stop))
     assert again == history
     run.restore_best(other)
