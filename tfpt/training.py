@@ -11,16 +11,12 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, objectives, optimization, pipelines
-from tfpt.callbacks import (
-    EndAt,
-    KeepRecords,
-    StopOnNonFiniteLoss,
-    VerifyStores,
-    history,
-    was_stopped,
-)
+from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
+from tfpt.failures import RecordSkipped, StopOnNonFiniteLoss
+from tfpt.watched_rows import WatchRows
+from tfpt.watching import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +99,8 @@ def fit(
         run: The run folder.
         steps_per_epoch: Steps between two checkpoints.
         validation: What each epoch is measured on, and how the best one is chosen.
-        callbacks: Keras callbacks besides those of the run folder.
+        callbacks: Keras callbacks besides those of the run folder. A `watching.Watch` takes the
+            place of the one that writes a point of the curves every 100 steps.
         verbose: Of Keras `fit`.
 
     Returns:
@@ -126,13 +123,18 @@ def fit(
     if done < model.total_steps and not was_stopped(records, monitor, patience):
         strategy = model.distribute_strategy
         dataset = distribution.distribute(strategy, batches, done)
+        given = [one for one in callbacks if isinstance(one, Watch)]
+        watch = given[0] if given else Watch(run)
+        watch.element_spec = dataset.element_spec
         own = [
             EndAt(model.total_steps),
-            StopOnNonFiniteLoss(),
+            # What was measured is written before a checkpoint that has it behind it.
+            watch,
+            *([WatchRows(run, validation.data)] if validation else []),
+            StopOnNonFiniteLoss(run, batches),
+            RecordSkipped(run),
             KeepRecords(run, monitor, patience),
-            keras.callbacks.TensorBoard(
-                str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
-            ),
+            *(one for one in callbacks if one is not watch),
         ]
         with pipelines.damage_named(), pipelines.service_errors_named():
             model.fit(
@@ -142,7 +144,7 @@ def fit(
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation
                 and distribution.distribute(strategy, lambda _: validation.data, 0),
-                callbacks=[*own, *callbacks],
+                callbacks=own,
                 verbose=verbose,
                 shuffle=False,
             )
@@ -204,7 +206,11 @@ def pretrain(
         run,
         steps_per_epoch=numbers.steps_per_epoch,
         validation=None if data.validation is None else Validation(data=data.validation),
-        callbacks=[VerifyStores(data.stores), *callbacks],
+        callbacks=[
+            Watch(run, log_steps=numbers.log_steps, profile_steps=numbers.profile_steps),
+            VerifyStores(data.stores),
+            *callbacks,
+        ],
         verbose=verbose,
     )
     return run
@@ -285,7 +291,7 @@ def finetune(
             monitor="val_classification_accuracy",
             patience=numbers.patience,
         ),
-        callbacks=callbacks,
+        callbacks=[Watch(run, log_steps=numbers.log_steps), *callbacks],
         verbose=verbose,
     )
     return run
