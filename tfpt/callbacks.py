@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfpt import pipelines
+from tfpt import distribution, pipelines
 from tfpt.checkpoints import Run, write_text
 
 HISTORY = "history.jsonl"
@@ -111,17 +111,19 @@ class Report(keras.callbacks.Callback):
 
     Args:
         move: `(completed, detail, total)`; see `console.progress`.
-        show: Takes the line of a validation.
+        show: Takes a line: of the devices at the start, and of each validation.
+        batch_size: Rows in a step.
     """
 
-    def __init__(self, move: Callable[..., None], show: Callable[[str], None]):
+    def __init__(self, move: Callable[..., None], show: Callable[[str], None], batch_size: int):
         super().__init__()
-        self.move, self.show = move, show
+        self.move, self.show, self.batch_size = move, show, batch_size
 
     def on_train_begin(self, logs=None):
         self.first = self.done = int(self.model.steps.numpy())
         self._tokens = 0.0  # real ones in a step
         self._told = -math.inf
+        self.show(distribution.describe(self.model.distribute_strategy, self.batch_size))
         self.move(self.done, total=self.model.total_steps)
 
     def on_epoch_begin(self, epoch, logs=None):

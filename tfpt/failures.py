@@ -84,7 +84,7 @@ def save_batch(batch: Any, path: Any) -> None:
         for part, values in zip(("features", "labels", "weights"), batch, strict=True)
         for name, value in values.items()
     }
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 class RecordSkipped(keras.callbacks.Callback):

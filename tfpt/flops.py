@@ -1,4 +1,4 @@
-"""What a step costs by the numbers of a model: operations, parameters, memory; and the peak.
+"""What a step costs by the numbers of a model, in operations and memory; and the fastest product.
 
 A model operation is a multiplication or an addition that the mathematics of the model asks for, of
 matrix products alone: what lies between them is less than a hundredth of it. Padding counts, for
@@ -18,15 +18,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, features, models
+from tfpt import config, features, models, objectives
 from tfpt.models.layers import TransformerLayer
 
 _BYTES = 4  # of a float32
 # What a transformer layer keeps for its gradient, in float32 numbers for each token: states of the
 # width H, of the inner width I, and rows of attention, T of each head.
-_KEPT_HIDDEN, _KEPT_INNER, _KEPT_ATTENTION = 16, 3, 3
+_KEPT_HIDDEN, _KEPT_INNER, _KEPT_ATTENTION = 20, 3, 3
 # Of each logit: itself and its gradient.
 _KEPT_LOGITS = 2
+# Objectives on the pooled state.
+_OF_ROWS = (features.NEXT_SENTENCE, features.SENTENCE_ORDER, features.CLASSIFICATION)
 # Numbers that an optimizer keeps for each weight. Muon keeps a second one for what is no kernel of
 # a layer; see `slot_bytes`.
 _SLOTS = {"adamw": 2, "lamb": 2, "adafactor": 1, "lion": 1, "muon": 1}
@@ -69,17 +71,6 @@ def step_flops(size: models.Model, batch: Batch) -> float:
     return 3 * forward_flops(size, batch)
 
 
-def num_parameters(size: models.Model, batch: Batch) -> int:
-    """Weights of `models.encoder` with the heads that `batch` names; the pooler is always there."""
-    hidden, inner, vocabulary = size.hidden_dim, size.intermediate_dim, batch.vocabulary_size
-    embeddings = (vocabulary + 2 + size.max_sequence_length) * hidden + 2 * hidden
-    layer = 4 * (hidden**2 + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
-    pooler = hidden**2 + hidden
-    head = hidden**2 + 3 * hidden + vocabulary if batch.num_masks else 0
-    classes = (hidden + 1) * batch.num_classes
-    return embeddings + size.num_layers * layer + pooler + head + classes
-
-
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """An estimate of what a step needs on one device, in bytes."""
@@ -107,7 +98,7 @@ def memory(
 
     Weights, gradients and slots are float32. Parts that are computed one after the other need a
     sum of gradients besides; each of `cpu_shards` has gradients of its own. Of a layer are kept,
-    for each token, 16 * H + 3 * I + 3 * A * T numbers; with `rematerialize` H of each layer, and
+    for each token, 20 * H + 3 * I + 3 * A * T numbers; with `rematerialize` H of each layer, and
     the rest of one. The head keeps its logits and their gradient, 2 * P * V for each row. What
     TensorFlow itself needs, half a gigabyte and more, comes on top.
 
@@ -173,14 +164,30 @@ def product_dtype(encoder: keras.Model) -> str:
     return layers[0].product_dtype if layers else encoder.compute_dtype
 
 
-def num_masks(element_spec: Any) -> int:
-    """P of the batches of a dataset, by its `element_spec`; 0 where there are none."""
-    inputs = element_spec[0]
-    if features.MASK_POSITIONS not in inputs:
-        return 0
-    # Of a dataset that is divided among devices, the share of the first.
-    spec = tf.nest.flatten(inputs[features.MASK_POSITIONS], expand_composites=True)[0]
-    return spec.shape[-1]
+def batch_of(
+    model: objectives.Model, batch: Any, *, batch_size: float, sequence_length: float
+) -> Batch:
+    """What a model with an encoder of ours computes on.
+
+    Args:
+        model: From `objectives.model`.
+        batch: `(features, labels, weights)`, or the `element_spec` of a dataset of them.
+        batch_size: B.
+        sequence_length: T.
+    """
+    num_masks = 0
+    if features.MASK_POSITIONS in batch[0]:
+        # Of a dataset that is divided among devices, the share of the first.
+        spec = tf.nest.flatten(batch[0][features.MASK_POSITIONS], expand_composites=True)[0]
+        num_masks = spec.shape[-1]
+    classes = [output for name, output in model.output.items() if name in _OF_ROWS]
+    return Batch(
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        vocabulary_size=model.encoder.get_layer("token_embedding").embeddings.shape[0],
+        num_masks=num_masks,
+        num_classes=sum(output.shape[-1] for output in classes),
+    )
 
 
 def _layers(encoder: keras.Model) -> list[TransformerLayer]:

@@ -173,15 +173,14 @@ class Watch(keras.callbacks.Callback):
 
     def _step_flops(self, window: dict[str, float]) -> float | None:
         """Operations of a step of the window; None where it is not known."""
-        encoder = self.model.encoder
-        size = flops.size_of(encoder)
+        size = flops.size_of(self.model.encoder)
         if size is None or self.element_spec is None or not window["positions"]:
             return None
-        batch = flops.Batch(
+        batch = flops.batch_of(
+            self.model,
+            self.element_spec,
             batch_size=window["examples"] / window["steps"],
             sequence_length=window["positions"] / window["examples"],
-            vocabulary_size=encoder.get_layer("token_embedding").embeddings.shape[0],
-            num_masks=flops.num_masks(self.element_spec),
         )
         return flops.step_flops(size, batch)
 
