@@ -97,6 +97,16 @@ def rows_per_device(strategy: tf.distribute.Strategy, batch_size: int | None) ->
     return batch_size // replicas
 
 
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the files of a run: the first of several workers does."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().jobs:
+        return True
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_type in (None, "", "worker") and not resolver.task_id
+
+
 def compiles(strategy: tf.distribute.Strategy, wanted: bool | None) -> bool:
     """Whether the step is to be compiled by XLA; `wanted` None leaves it to the devices."""
     if isinstance(strategy, tf.distribute.TPUStrategy):

@@ -1,7 +1,7 @@
 """Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -120,35 +120,56 @@ def fit(
     done = run.restore(model)
     # What was measured after the checkpoint is measured again.
     records = [record for record in history(run) if record["step"] <= done]
-    if done < model.total_steps and not was_stopped(records, monitor, patience):
-        strategy = model.distribute_strategy
-        dataset = distribution.distribute(strategy, batches, done)
-        given = [one for one in callbacks if isinstance(one, Watch)]
-        watch = given[0] if given else Watch(run)
-        watch.element_spec = dataset.element_spec
-        own = [
-            EndAt(model.total_steps),
-            # What was measured is written before a checkpoint that has it behind it.
-            watch,
-            *([WatchRows(run, validation.data)] if validation else []),
-            StopOnNonFiniteLoss(run, batches),
-            RecordSkipped(run),
-            KeepRecords(run, monitor, patience),
-            *(one for one in callbacks if one is not watch),
-        ]
+    if done >= model.total_steps or was_stopped(records, monitor, patience):
+        return history(run)
+    strategy = model.distribute_strategy
+    dataset = distribution.distribute(strategy, batches, done)
+    given = [one for one in callbacks if isinstance(one, Watch)]
+    watch = given[0] if given else Watch(run)
+    watch.element_spec = dataset.element_spec
+    own = [
+        EndAt(model.total_steps),
+        # What was measured is written before the checkpoint after which it is not measured again.
+        watch,
+        *([WatchRows(run, validation.data)] if validation else []),
+        StopOnNonFiniteLoss(run, batches),
+        RecordSkipped(run),
+        KeepRecords(run, monitor, patience),
+        *(one for one in callbacks if one is not watch),
+    ]
+    measured = validation and distribution.distribute(strategy, lambda _: validation.data, 0)
+    if done % steps_per_epoch:
+        model.keep_sums()
+    for epoch, epochs, steps in _epochs(done, model.total_steps, steps_per_epoch):
         with pipelines.damage_named(), pipelines.service_errors_named():
             model.fit(
                 dataset,
-                initial_epoch=done // steps_per_epoch,
-                epochs=math.ceil(model.total_steps / steps_per_epoch),
-                steps_per_epoch=steps_per_epoch,
-                validation_data=validation
-                and distribution.distribute(strategy, lambda _: validation.data, 0),
+                initial_epoch=epoch,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=measured,
                 callbacks=own,
                 verbose=verbose,
                 shuffle=False,
             )
+        if model.stop_training:
+            break
+        dataset = distribution.distribute(strategy, batches, int(model.steps.numpy()))
     return history(run)
+
+
+def _epochs(done: int, total_steps: int, steps_per_epoch: int) -> Iterator[tuple[int, int, int]]:
+    """The first epoch, the end of the last and the steps of each, for the calls of `fit`.
+
+    An epoch in which a run was stopped is ended by a call of its own, since Keras has no other way
+    to begin within one.
+    """
+    epoch, within = divmod(done, steps_per_epoch)
+    if within:
+        yield epoch, epoch + 1, steps_per_epoch - within
+        epoch += 1
+    if epoch * steps_per_epoch < total_steps:
+        yield epoch, math.ceil(total_steps / steps_per_epoch), steps_per_epoch
 
 
 def _check_monitor(model: objectives.Model, monitor: str | None) -> None:
