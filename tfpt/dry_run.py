@@ -36,13 +36,12 @@ def plan(recipe: ModuleType, settings: Any) -> Plan:
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, tokenizer)
-    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
-    count = sum(int(weight.value.shape.num_elements()) for weight in model.trainable_weights)
+    shapes = {weight.path: tuple(weight.shape) for weight in model.trainable_weights}
     facts = {
         "devices": distribution.describe(strategy, numbers.batch_size),
         "training": f"{numbers.total_steps:,} steps of {numbers.batch_size:,} rows"
         + ("" if numbers.hours is None else f", at most {numbers.hours:g} hours"),
-        "parameters": f"{count:,}",
+        "parameters": f"{sum(map(math.prod, shapes.values())):,}",
     }
     size = flops.size_of(model.encoder)
     if size is None:

@@ -11,7 +11,7 @@ layers, A heads, V vocabulary, C classes.
 import functools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ class Memory:
 def memory(
     size: models.Model,
     batch: Batch,
-    shapes: Sequence[tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     *,
     step: config.Step,
     rematerialize: bool = False,
@@ -105,11 +105,11 @@ def memory(
     Args:
         size: The numbers of the encoder.
         batch: That of one device.
-        shapes: Of the trainable weights.
+        shapes: Of the trainable weights, by path.
         step: How the step is taken.
         rematerialize: Whether states of the layers are computed again.
     """
-    weights = _BYTES * sum(map(math.prod, shapes))
+    weights = _BYTES * sum(map(math.prod, shapes.values()))
     copies = step.cpu_shards + (step.accumulation_steps > 1)
     tokens = batch.batch_size * batch.sequence_length / step.accumulation_steps
     whole = (
@@ -129,18 +129,18 @@ def memory(
     )
 
 
-def slot_bytes(shapes: Iterable[tuple[int, ...]], optimizer: str) -> int:
-    """What an optimizer keeps for weights of these shapes.
+def slot_bytes(shapes: Mapping[str, tuple[int, ...]], optimizer: str) -> int:
+    """What an optimizer keeps for weights of these shapes, by path.
 
     AdamW and LAMB keep two numbers for each weight, Lion one; Keras' Adafactor one, and the rows
-    and columns; Muon one, and a second one for vectors.
+    and columns; Muon one for the kernels of layers, and two for vectors and embeddings.
     """
     count = 0
-    for shape in shapes:
+    for path, shape in shapes.items():
         count += _SLOTS[optimizer] * math.prod(shape)
         if optimizer == "adafactor" and len(shape) > 1:
             count += math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))
-        if optimizer == "muon" and len(shape) < 2:
+        if optimizer == "muon" and (len(shape) != 2 or "embedding" in path):
             count += math.prod(shape)
     return _BYTES * count
 
