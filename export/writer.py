@@ -11,7 +11,7 @@ from types import ModuleType
 import keras
 import tensorflow as tf
 
-from tfpt import checkpoints, config
+from tfpt import checkpoints, config, state_files
 from tfpt.export.classifier import Classifier
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
@@ -163,7 +163,7 @@ def _save(module: Classifier, folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     except tf.errors.OpError as error:
-        reason = checkpoints.reason_of(error)
+        reason = state_files.reason_of(error)
         raise OSError(f"{folder.parent} could not be written: {reason}") from error
 
 

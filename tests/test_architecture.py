@@ -17,9 +17,21 @@ ROOT = Path(__file__).resolve().parents[1]
 # where the row is open. Nothing imports a unit of a row below its own.
 ROWS: list[tuple[set[str], str]] = [
     ({"features", "config", "console", "environment"}, "open"),
-    ({"pipelines", "models", "distribution", "optimization", "serving"}, "closed"),
-    ({"objectives", "peft", "checkpoints", "evaluation", "show_batch", "flops"}, "open"),
-    ({"callbacks", "failures", "watching", "watched_rows", "training", "dry_run"}, "open"),
+    ({"pipelines", "models", "distribution", "optimization", "serving", "workers"}, "closed"),
+    (
+        {
+            *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
+            "flops",
+        },
+        "open",
+    ),
+    (
+        {
+            *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
+            "dry_run",
+        },
+        "open",
+    ),
     ({"export"}, "open"),
     ({"recipes"}, "open"),
     (

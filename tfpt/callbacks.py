@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfpt import distribution, pipelines
+from tfpt import distribution, pipelines, workers
 from tfpt.checkpoints import Run, write_text
 
 HISTORY = "history.jsonl"
@@ -36,7 +36,7 @@ class EndAt(keras.callbacks.Callback):
         self.total_steps = total_steps
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
+        if int(self.model.steps.numpy()) >= self.total_steps:
             self.model.stop_training = True
 
 
@@ -75,23 +75,31 @@ class VerifyStores(keras.callbacks.Callback):
 
 
 class KeepRecords(keras.callbacks.Callback):
-    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping."""
+    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping.
+
+    Of several workers each knows the records, and the first one writes them.
+    """
 
     def __init__(self, run: Run, monitor: str | None, patience: int | None):
         super().__init__()
         self.run, self.monitor, self.patience = run, monitor, patience
 
-    def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations.numpy())
-        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+    def on_train_begin(self, logs=None):
+        step = int(self.model.steps.numpy())
         # A run killed between the record and the checkpoint of an epoch goes through it again.
-        records = [earlier for earlier in history(self.run) if earlier["step"] < step]
-        records.append(record)
-        write_text(self.run.path / HISTORY, "".join(json.dumps(r) + "\n" for r in records))
-        if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
+        self.records = [record for record in history(self.run) if record["step"] <= step]
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.steps.numpy())
+        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+        self.records.append(record)
+        if workers.is_chief(self.model.distribute_strategy):
+            lines = "".join(json.dumps(record) + "\n" for record in self.records)
+            write_text(self.run.path / HISTORY, lines)
+        if self.monitor and best_epoch(self.records, self.monitor) == len(self.records) - 1:
             self.run.save_best(self.model)
         self.run.save(self.model)
-        if was_stopped(records, self.monitor, self.patience):
+        if was_stopped(self.records, self.monitor, self.patience):
             self.model.stop_training = True
 
 

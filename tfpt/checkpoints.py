@@ -3,7 +3,7 @@
 config.json         the recipe's module and its configuration
 vocab.txt           the vocabulary, with vocab.settings.json; or tokenizer.json; or tokenizer.model
 labels.json         the label names, where the run has classes
-checkpoints/        weights, optimizer and random states of the last epochs, by step
+checkpoints/        all that the next step depends on, by the number of batches taken
 best/               the weights of the best epoch by validation
 history.jsonl       what each epoch measured
 logs/               TensorBoard
@@ -12,6 +12,7 @@ logs/               TensorBoard
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import __version__, config
+from tfpt import __version__, config, console, state_files, workers
 from tfpt.pipelines import TextTokenizer, load_tokenizer
 
-_KEPT = 2
+# Fields that a run can be gone on with by another value, and why that changes nothing but rounding.
+FREE_TO_CHANGE = {
+    "training.strategy": "a step is the same on any number of devices",
+    "training.step.accumulation_steps": "a step is the same in any number of parts",
+    "training.step.cpu_shards": "a step is the same in any number of parts",
+    "training.step.jit_compile": "a compiled step computes the same",
+    "training.rematerialize": "what is computed again is what was not kept",
+    "training.num_kept": "no step depends on it",
+    "training.log_steps": "no step depends on it",
+    "training.profile_steps": "no step depends on it",
+}
 
 
 class Run:
@@ -34,6 +45,7 @@ class Run:
         recipe: The name of the module whose `model` rebuilds the model.
         settings: The recipe's configuration, a frozen dataclass; the same for a run that goes on.
         label_names: The classes, in the order of their ids.
+        num_kept: Newest checkpoints that are kept.
 
     Raises:
         FileExistsError: The folder holds something that is no run, or is a file.
@@ -49,8 +61,11 @@ class Run:
         recipe: str = "",
         settings: Any = None,
         label_names: Sequence[str] = (),
+        num_kept: int = 2,
     ):
         self.path = Path(path)
+        self.num_kept = num_kept
+        self._writer = state_files.Writer()
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.settings = config.to_dict(settings) if settings is not None else {}
@@ -68,27 +83,32 @@ class Run:
     def _create(self) -> None:
         """Write the description beside and rename it, so that a folder is a whole run or none."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
+        partial = self.path.with_name(f"{self.path.name}.tmp-{uuid.uuid4().hex}")
         try:
             partial.mkdir()
             self.tokenizer.save(partial)
             if self.label_names:
                 write_text(partial / "labels.json", _json(list(self.label_names)))
-            description = {"tfpt": __version__, "recipe": self.recipe, "config": self.settings}
-            write_text(partial / "config.json", _json(description))
-            if self.path.exists():
-                self.path.rmdir()
+            write_text(partial / "config.json", self._description())
             partial.rename(self.path)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
+            if not isinstance(error, OSError) or not (self.path / "config.json").exists():
+                raise
+            # Another worker of the same training was first.
+            self._check_same(open_run(self.path))
+
+    def _description(self) -> str:
+        description = {"tfpt": __version__, "recipe": self.recipe, "config": self.settings}
+        return _json(description)
 
     def _check_same(self, there: "Run") -> None:
         fields = config.changed_fields(there.settings, self.settings)
-        reasons = [
-            f"{name} was {before!r} and is now {after!r}"
+        changes = {
+            name: f"{name} was {before!r} and is now {after!r}"
             for name, (before, after) in fields.items()
-        ]
+        }
+        reasons = [change for name, change in changes.items() if name not in FREE_TO_CHANGE]
         if there.recipe != self.recipe:
             reasons.append(f"the recipe was {there.recipe!r} and is now {self.recipe!r}")
         if there.tokenizer.sha256 != self.tokenizer.sha256:
@@ -100,49 +120,103 @@ class Run:
                 f"{self.path} holds a run that cannot be gone on with: {'; '.join(reasons)}. Name "
                 "another folder, or repeat the settings of that run to go on with it."
             )
+        if changes:
+            console.err.print(f"{self.path}: {'; '.join(changes.values())}", markup=False)
+            write_text(self.path / "config.json", self._description())
 
-    def checkpoint_path(self) -> str | None:
-        """The newest checkpoint, or None."""
-        return tf.train.latest_checkpoint(str(self.path / "checkpoints"))
+    def checkpoint_path(self) -> Path | None:
+        """The folder of the newest checkpoint that is whole, or None; warns of damaged ones.
 
-    def best_path(self) -> str | None:
-        """The weights of the best epoch, or None."""
-        return tf.train.latest_checkpoint(str(self.path / "best"))
+        Raises:
+            ValueError: All are damaged, or of a version of tfpt before its release.
+        """
+        return self._newest("checkpoints")[0]
+
+    def best_path(self) -> Path | None:
+        """The folder of the weights of the best epoch, or None; raises as `checkpoint_path`."""
+        return self._newest("best")[0]
+
+    def _newest(self, kind: str) -> tuple[Path | None, list[Path]]:
+        """The checkpoint to take, and the damaged ones after it."""
+        self.wait()
+        path, damaged = state_files.newest_whole(self.path / kind)
+        if path is None and (self.path / kind / "checkpoint").exists():
+            raise ValueError(
+                f"{self.path / kind} was written by a version of tfpt before its release and is "
+                "not read any more. Train anew, in another folder."
+            )
+        state_files.tell_damage(damaged, path)
+        return path, list(damaged)
 
     def restore(self, model: keras.Model) -> int:
-        """Bring a compiled model to the newest checkpoint, to go on with the run.
+        """Bring a compiled model to the newest checkpoint that is whole, to go on with the run.
+
+        A damaged one is told of by a warning and renamed, to `step-00001000.damaged`; what a save
+        that was cut off left behind is removed.
 
         Returns:
             The steps done, 0 where there is no checkpoint yet.
 
         Raises:
-            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
+            ValueError: All checkpoints are damaged, or the one taken does not fit the model, which
+                is as it was; or the workers of the training do not find the same.
         """
-        for folder in ("checkpoints", "best"):
-            _sweep(self.path / folder)
-        path = self.checkpoint_path()
-        if path is None:
-            return 0
-        _restore(_training_state(model), path)
-        return int(model.optimizer.iterations.numpy())
+        strategy = model.distribute_strategy
+        if workers.is_chief(strategy):
+            for kind in ("checkpoints", "best"):
+                state_files.sweep(self.path / kind)
+        path, damaged = self._newest("checkpoints")
+        if path is not None:
+            state_files.read(path, _training_state(model), exact=True)
+        step = step_of(model) if path is not None else 0
+        workers.check_same_step(strategy, step)
+        if workers.is_chief(strategy):  # after the others have looked at them
+            for one in damaged:
+                state_files.set_aside(one)
+        return step
 
     def save(self, model: keras.Model) -> None:
-        """Write a checkpoint of a compiled model, under the number of its step.
+        """Begin a checkpoint of a compiled model as it is now, under the number of its step.
+
+        It is written beside the training, which goes on; `wait` tells that it is written. Of
+        several workers the chief writes.
 
         Raises:
-            OSError: It could not be written, as on a full disk; the ones before are as they were.
+            OSError: One before could not be written, as on a full disk; those before that are as
+                they were.
         """
-        _save(_training_state(model), self.path / "checkpoints", _step(model), num_kept=_KEPT)
+        self._begin(model, "checkpoints", _training_state(model), self.num_kept)
 
     def save_best(self, model: keras.Model) -> None:
-        """Write the weights of what is the best epoch so far; raises as `save` does."""
-        _save({"model": weights(model)}, self.path / "best", _step(model), num_kept=1)
+        """Begin to write the weights of what is the best epoch so far, as `save` does.
+
+        Where the model keeps moving averages of its weights, these are written.
+        """
+        self._begin(model, "best", {"model": {**weights(model), **_averages(model)}}, 1)
+
+    def _begin(
+        self, model: keras.Model, kind: str, state: state_files.State, num_kept: int
+    ) -> None:
+        if workers.is_chief(model.distribute_strategy):
+            self._writer.start(self.path / kind, state, step_of(model), num_kept=num_kept)
+
+    def wait(self) -> None:
+        """Wait until all that was begun is written.
+
+        Raises:
+            OSError: Something could not be written; what was there before is as it was.
+        """
+        self._writer.wait()
 
     def weights_path(self) -> str:
         """The weights of the best epoch, or of the newest where none was kept.
 
+        Returns:
+            What `tf.train.load_checkpoint` takes.
+
         Raises:
             FileNotFoundError: The run has no checkpoint yet.
+            ValueError: All are damaged.
         """
         path = self.best_path() or self.checkpoint_path()
         if path is None:
@@ -150,16 +224,25 @@ class Run:
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
-        return path
+        return str(path / state_files.PREFIX)
 
     def restore_best(self, model: keras.Model) -> None:
         """Bring a model to the weights of the best epoch, or of the newest where none was kept.
 
+        Of a training with moving averages of the weights, these are taken.
+
         Raises:
             FileNotFoundError: The run has no checkpoint yet.
-            ValueError: The checkpoint is damaged, or does not fit the model, which is as it was.
+            ValueError: All are damaged, or the one taken does not fit the model, which is as it
+                was.
         """
-        _restore({"model": weights(model)}, self.weights_path())
+        path = Path(self.weights_path()).parent
+        there = state_files.names(path)
+        groups: state_files.State = {"averages": {}, "model": {}}
+        for name, variable in weights(model).items():
+            group = "averages" if f"averages/{name}" in there else "model"
+            groups[group][name] = variable
+        state_files.read(path, groups, exact=False)
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where there is none."""
@@ -197,13 +280,14 @@ def open_run(path: str | Path) -> Run:
     run.path, run.tokenizer = folder, load_tokenizer(folder)
     run.recipe, run.settings = description["recipe"], description["config"]
     run.label_names = tuple(_read_json(labels)) if labels.exists() else ()
+    run.num_kept, run._writer = 2, state_files.Writer()
     return run
 
 
 def steps_done(path: str | Path) -> int:
-    """The step of the newest checkpoint in a run folder; 0 where there is none, or no folder."""
-    newest = tf.train.latest_checkpoint(str(Path(path) / "checkpoints"))
-    return int(newest.rpartition("-")[2]) if newest else 0
+    """The step that a run would go on from; 0 where there is no whole checkpoint, or no folder."""
+    newest, _ = state_files.newest_whole(Path(path) / "checkpoints")
+    return int(newest.name.removeprefix("step-")) if newest else 0
 
 
 def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Model:
@@ -244,13 +328,13 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def reason_of(error: Exception) -> str:
-    """`File too large` of `{{node SaveV2}} /runs/bert/part-0; File too large [Op:SaveV2]`."""
-    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return message.rpartition("}} ")[2].rpartition("; ")[2].partition(" [Op:")[0]
+def step_of(model: keras.Model) -> int:
+    """Batches that a compiled model was trained on."""
+    steps = getattr(model, "steps", model.optimizer.iterations)
+    return int(keras.ops.convert_to_numpy(steps))
 
 
-def _training_state(model: keras.Model) -> dict[str, Any]:
+def _training_state(model: keras.Model) -> state_files.State:
     """Everything that the next step depends on, besides the batch."""
     named = weights(model)
     # The names of seed generators and optimizers count up over a process; their order does not.
@@ -259,73 +343,15 @@ def _training_state(model: keras.Model) -> dict[str, Any]:
     optimizer = [variable.value for variable in model.optimizer.variables]
     return {
         "model": named,
+        "averages": _averages(model),
         "seeds": {str(number): value for number, value in enumerate(seeds)},
         "optimizer": {str(number): value for number, value in enumerate(optimizer)},
+        "step": model.step_state() if hasattr(model, "step_state") else {},
     }
 
 
-def _step(model: keras.Model) -> int:
-    return int(model.optimizer.iterations.numpy())
-
-
-def _save(state: dict[str, dict[str, Any]], folder: Path, step: int, *, num_kept: int) -> None:
-    try:
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**state), str(folder), max_to_keep=num_kept
-        )
-        manager.save(checkpoint_number=step)
-    except BaseException as error:
-        _sweep(folder)
-        if isinstance(error, tf.errors.OpError):
-            raise OSError(
-                f"No checkpoint could be written to {folder}: {reason_of(error)}"
-            ) from error
-        raise
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a save that was cut off left behind."""
-    for path in folder.glob("ckpt-*_temp"):
-        shutil.rmtree(path, ignore_errors=True)
-    partial = list(folder.glob("checkpoint.tmp*"))
-    listed = tf.train.get_checkpoint_state(str(folder))
-    # Without a list, as in a folder that someone put together, nothing tells what is whole.
-    if listed is not None:
-        whole = {Path(path).name for path in listed.all_model_checkpoint_paths}
-        partial += [path for path in folder.glob("ckpt-*.*") if path.stem not in whole]
-    for path in partial:
-        path.unlink(missing_ok=True)
-
-
-def _restore(state: dict[str, dict[str, Any]], path: str) -> None:
-    """Read a checkpoint into variables, none of them where one does not fit."""
-    try:
-        there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
-        wrong = []
-        for group, variables in state.items():
-            for name, variable in variables.items():
-                shape = there.get(f"{group}/{_escaped(name)}/.ATTRIBUTES/VARIABLE_VALUE")
-                if shape is None:
-                    wrong.append(f"{group} {name} is not in it")
-                elif shape != variable.shape.as_list():
-                    wrong.append(f"{group} {name} is {shape} in it, {variable.shape} in the model")
-        if not wrong:
-            checkpoint = tf.train.Checkpoint(**state)
-            checkpoint.read(path).assert_existing_objects_matched().expect_partial()
-    # The reader of checkpoints has Python's errors for some of TensorFlow's.
-    except (tf.errors.OpError, IndexError, RuntimeError) as error:
-        raise ValueError(f"The checkpoint {path} is damaged: {reason_of(error)}") from error
-    if wrong:
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(
-            f"The checkpoint {path} does not fit the model: {'; '.join(wrong[:3])}{more}. Build "
-            "the model with the configuration of its run."
-        )
-
-
-def _escaped(name: str) -> str:
-    """The name as TensorFlow writes it into a checkpoint."""
-    return name.replace(".", "..").replace("/", ".S")
+def _averages(model: keras.Model) -> dict[str, tf.Variable]:
+    return getattr(model, "averages", {})
 
 
 def _read_json(path: Path) -> Any:

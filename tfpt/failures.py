@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpt import distribution
+from tfpt import workers
 from tfpt.checkpoints import Run, write_text
 
 SKIPPED = "skipped.jsonl"
@@ -57,7 +57,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         """Where the batch is, and how it is looked at."""
         path = self.run.path / BROKEN / f"batch-{number}.npz"
         # One worker writes; the others have the same batch.
-        if distribution.is_chief(self.model.distribute_strategy):
+        if workers.is_chief(self.model.distribute_strategy):
             path.parent.mkdir(exist_ok=True)
             save_batch(next(iter(self.batches(number))), path)
         shown = "`numpy.load`"
@@ -137,7 +137,7 @@ class RecordSkipped(keras.callbacks.Callback):
                     }
                 )
         self._count = count
-        if distribution.is_chief(self.model.distribute_strategy):
+        if workers.is_chief(self.model.distribute_strategy):
             text = "".join(json.dumps(record) + "\n" for record in self._records)
             write_text(self.run.path / SKIPPED, text)
 

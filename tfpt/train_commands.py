@@ -95,12 +95,16 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
     if not out:
         raise click.UsageError("Missing option '--out'.")
     quiet_tensorflow()
-    from tfpt import callbacks, console, training
+    from tfpt import callbacks, console, preemption, training
 
     train = training.pretrain if title == "Pre-training" else training.finetune
-    with console.progress(title) as move:
-        bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-        train(module, settings, out, callbacks=[bar], verbose=0)
+    try:
+        with console.progress(title) as move:
+            bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
+            train(module, settings, out, callbacks=[bar], verbose=0)
+    except preemption.Preempted as stop:
+        click.echo(stop.message, err=True)
+        raise  # with its exit code
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)

@@ -1,5 +1,6 @@
 """Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stoppe
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
 from tfpt.failures import RecordSkipped, StopOnNonFiniteLoss
+from tfpt.preemption import SaveOnTermination
 from tfpt.watched_rows import WatchRows
 from tfpt.watching import Watch
 
@@ -112,6 +114,7 @@ def fit(
             fit the model; records that are read are damaged.
         FloatingPointError: The loss is not finite any more.
         OSError: A checkpoint could not be written, as on a full disk; the one before is whole.
+        Preempted: SIGTERM came. What was done is saved; uncaught, it ends the process with code 42.
     """
     if not model.total_steps:
         raise ValueError("The model is not compiled: call `training.compile(model, ...)` first.")
@@ -140,21 +143,27 @@ def fit(
     measured = validation and distribution.distribute(strategy, lambda _: validation.data, 0)
     if done % steps_per_epoch:
         model.keep_sums()
-    for epoch, epochs, steps in _epochs(done, model.total_steps, steps_per_epoch):
-        with pipelines.damage_named(), pipelines.service_errors_named():
+    with (
+        pipelines.damage_named(),
+        pipelines.service_errors_named(),
+        SaveOnTermination(run) as on_termination,
+        contextlib.ExitStack() as at_end,
+    ):
+        at_end.callback(run.wait)  # for the last checkpoint; also after an error
+        for epoch, epochs, steps in _epochs(done, model.total_steps, steps_per_epoch):
             model.fit(
                 dataset,
                 initial_epoch=epoch,
                 epochs=epochs,
                 steps_per_epoch=steps,
                 validation_data=measured,
-                callbacks=own,
+                callbacks=[*own, on_termination],
                 verbose=verbose,
                 shuffle=False,
             )
-        if model.stop_training:
-            break
-        dataset = distribution.distribute(strategy, batches, int(model.steps.numpy()))
+            if model.stop_training:
+                break
+            dataset = distribution.distribute(strategy, batches, int(model.steps.numpy()))
     return history(run)
 
 
@@ -209,7 +218,13 @@ def pretrain(
     done = steps_done(out)
     if done < numbers.total_steps:
         data.train_batches(done)  # what is wrong, as a service that is not there, shows now
-    run = Run(out, tokenizer=data.tokenizer, recipe=recipe.__name__, settings=settings)
+    run = Run(
+        out,
+        tokenizer=data.tokenizer,
+        recipe=recipe.__name__,
+        settings=settings,
+        num_kept=numbers.num_kept,
+    )
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, data.tokenizer)
@@ -287,6 +302,7 @@ def finetune(
         recipe=recipe.__name__,
         settings=settings,
         label_names=data.label_names,
+        num_kept=numbers.num_kept,
     )
     total_steps = numbers.epochs * data.steps_per_epoch
     with strategy.scope():

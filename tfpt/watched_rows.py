@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpt import distribution, features, pipelines, show_batch
+from tfpt import features, pipelines, show_batch, workers
 from tfpt.checkpoints import Run
 
 _NUM_ROWS = 3
@@ -47,7 +47,7 @@ class WatchRows(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._writer: tf.summary.SummaryWriter | None = None
-        if not distribution.is_chief(self.model.distribute_strategy):
+        if not workers.is_chief(self.model.distribute_strategy):
             return
         with pipelines.damage_named():
             batch = next(iter(self.validation))

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from tfpt import config, distribution, flops
+from tfpt import config, flops, workers
 from tfpt.checkpoints import Run
 
 DESCRIPTIONS = {
@@ -75,7 +75,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         # Of several workers each begins a new window; one writes.
-        self.writes = distribution.is_chief(self.model.distribute_strategy)
+        self.writes = workers.is_chief(self.model.distribute_strategy)
         self.steps = int(self.model.steps.numpy())
         self.clock = _Clock(self.model.input_clock)
         if self.writes and self.run.settings:

@@ -57,5 +57,5 @@ def test_a_step_with_an_operation_outside_of_xla_is_found():
         metrics={},
     )
     step = step_of(objectives.model(model.encoder, text, next_sentence))
-    with pytest.raises(tf.errors.OpError, match="StringToNumber|AsString"):
+    with pytest.raises(tf.errors.OpError, match=r"StringToNumber|AsString"):
         step(next(iter(tiny_bert.stream())))

@@ -219,7 +219,7 @@ def test_without_points_there_are_epochs(model, tmp_path):
 
 
 def test_of_several_workers_one_writes_and_all_begin_a_new_window(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfpt.distribution.is_chief", lambda strategy: False)
+    monkeypatch.setattr("tfpt.workers.is_chief", lambda strategy: False)
     run = driven(model, tmp_path / "run", log_steps=1)
     assert not (run.path / "logs").exists()
     assert not model.state.window.numpy().any()

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import config, distribution, training
+from tfpt import config, distribution, training, workers
 
 NUM_STEPS = 20
 NUM_ROWS = 24  # of a batch: even shares for 2, 3 and 4 devices, in two parts each
@@ -77,7 +77,7 @@ def main(name, num_devices, folder):
     strategy = distribution.strategy(name)
     for number, way in enumerate(json.loads((folder / "ways.json").read_text())):
         results = train(strategy, way)
-        if distribution.is_chief(strategy):
+        if workers.is_chief(strategy):
             np.savez(folder / f"{name}-{number}.npz", **results)
     print("replicas", strategy.num_replicas_in_sync)
 

@@ -178,7 +178,7 @@ class Model(keras.Model):
         strategy = self.distribute_strategy
         next_batch = self.input_clock.next
         if self.jit_compile and strategy.num_replicas_in_sync == 1:
-            step = tf.function(step, jit_compile=True)
+            step = tf.function(step, jit_compile=True, autograph=False)
         step = tf.autograph.experimental.do_not_convert(step)
 
         def advance(iterator):
