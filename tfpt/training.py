@@ -12,17 +12,13 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, objectives, optimization, pipelines
-from tfpt.callbacks import (
-    EndAt,
-    KeepRecords,
-    StopOnNonFiniteLoss,
-    VerifyStores,
-    history,
-    was_stopped,
-)
+from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
+from tfpt.failures import RecordSkipped, StopOnNonFiniteLoss
 from tfpt.preemption import SaveOnTermination
+from tfpt.watched_rows import WatchRows
+from tfpt.watching import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +101,8 @@ def fit(
         run: The run folder.
         steps_per_epoch: Steps between two checkpoints.
         validation: What each epoch is measured on, and how the best one is chosen.
-        callbacks: Keras callbacks besides those of the run folder.
+        callbacks: Keras callbacks besides those of the run folder. A `watching.Watch` takes the
+            place of the one that writes a point of the curves every 100 steps.
         verbose: Of Keras `fit`.
 
     Returns:
@@ -128,16 +125,21 @@ def fit(
     records = [record for record in history(run) if record["step"] <= done]
     if done >= model.total_steps or was_stopped(records, monitor, patience):
         return history(run)
-    own = [
-        EndAt(model.total_steps),
-        StopOnNonFiniteLoss(),
-        KeepRecords(run, monitor, patience),
-        keras.callbacks.TensorBoard(
-            str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
-        ),
-    ]
     strategy = model.distribute_strategy
     dataset = distribution.distribute(strategy, batches, done)
+    given = [one for one in callbacks if isinstance(one, Watch)]
+    watch = given[0] if given else Watch(run)
+    watch.element_spec = dataset.element_spec
+    own = [
+        EndAt(model.total_steps),
+        # What was measured is written before the checkpoint after which it is not measured again.
+        watch,
+        *([WatchRows(run, validation.data)] if validation else []),
+        StopOnNonFiniteLoss(run, batches),
+        RecordSkipped(run),
+        KeepRecords(run, monitor, patience),
+        *(one for one in callbacks if one is not watch),
+    ]
     measured = validation and distribution.distribute(strategy, lambda _: validation.data, 0)
     if done % steps_per_epoch:
         model.keep_sums()
@@ -155,7 +157,7 @@ def fit(
                 epochs=epochs,
                 steps_per_epoch=steps,
                 validation_data=measured,
-                callbacks=[*own, *callbacks, on_termination],
+                callbacks=[*own, on_termination],
                 verbose=verbose,
                 shuffle=False,
             )
@@ -240,7 +242,11 @@ def pretrain(
         run,
         steps_per_epoch=numbers.steps_per_epoch,
         validation=None if data.validation is None else Validation(data=data.validation),
-        callbacks=[VerifyStores(data.stores), *callbacks],
+        callbacks=[
+            Watch(run, log_steps=numbers.log_steps, profile_steps=numbers.profile_steps),
+            VerifyStores(data.stores),
+            *callbacks,
+        ],
         verbose=verbose,
     )
     return run
@@ -322,7 +328,7 @@ def finetune(
             monitor="val_classification_accuracy",
             patience=numbers.patience,
         ),
-        callbacks=callbacks,
+        callbacks=[Watch(run, log_steps=numbers.log_steps), *callbacks],
         verbose=verbose,
     )
     return run
