@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny_bert
 
 from tfpt import config, models, objectives
-from tfpt.objectives.text import cross_entropy, is_correct
+from tfpt.models.fused import cross_entropy, is_correct
 
 B, P, V = tiny_bert.B, tiny_bert.P, tiny_bert.V
 
