@@ -69,10 +69,9 @@ class SaveOnTermination(keras.callbacks.Callback):
         self._is_asked = True
 
     def on_train_begin(self, logs=None):
-        strategy = self.model.distribute_strategy
-        self._has_several = workers.has_several(strategy)
-        if self._has_several and not self._has_begun and workers.is_chief(strategy):
-            self._together.clear()
+        self._has_several = workers.has_several(self.model.distribute_strategy)
+        if not self._has_begun:
+            self._forget()  # what a run that was killed has announced
         self._has_begun = True
 
     def on_train_batch_end(self, batch, logs=None):
@@ -97,11 +96,16 @@ class SaveOnTermination(keras.callbacks.Callback):
         last = self._together.step()
         return last is not None and step >= last
 
+    def _forget(self) -> None:
+        if self._has_several and workers.is_chief(self.model.distribute_strategy):
+            self._together.clear()
+
     def _end(self) -> None:
         self.run.wait()
         step = step_of(self.model)
         # The others wait for the chief to have written: a worker that is gone would break it off.
         workers.check_same_step(self.model.distribute_strategy, step)
+        self._forget()
         raise Preempted(
             f"Stopped by SIGTERM after step {step:,}, which is saved in {self.run.path}. Repeat "
             "the command to go on from there."

@@ -110,7 +110,7 @@ def newest_whole(folder: Path) -> tuple[Path | None, dict[Path, str]]:
         listed = "; ".join(f"{path} ({reason})" for path, reason in damaged.items())
         raise ValueError(
             f"Every checkpoint is damaged: {listed}. Put a copy back in its place, or remove these "
-            "folders to begin again."
+            "folders to do without them."
         )
     return None, damaged
 

@@ -174,6 +174,8 @@ def test_of_several_workers_all_stop_two_steps_later(by_hand, monkeypatch):
             after_step(by_hand, 4)
     assert by_hand.calls == [("save", 4), "wait"]
     assert met == [4]  # the others have waited for the chief
+    assert list(folder.iterdir()) == []
+    workers.StopTogether(folder).announce(2)
     other = preemption.SaveOnTermination(by_hand.run)  # of a worker that was not asked
     other.set_model(by_hand.model)
     other.set_params({"steps": 9})
