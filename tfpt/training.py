@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines
+from tfpt import config, distribution, objectives, optimization, pipelines, schedules
 from tfpt.callbacks import (
     EndAt,
     KeepRecords,
@@ -22,6 +22,7 @@ from tfpt.callbacks import (
 )
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
+from tfpt.clock import KeepTime
 from tfpt.preemption import SaveOnTermination
 
 

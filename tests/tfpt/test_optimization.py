@@ -1,5 +1,6 @@
 """Steps of each optimizer against NumPy, what is decayed, and two replicas beside one device."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -46,23 +47,18 @@ def draws():
     return weights, gradients
 
 
-class Weights(keras.layers.Layer):
-    """Variables under the paths of an encoder's."""
-
-    def build_from(self, values):
-        for path, value in values.items():
-            folder, _, name = path.rpartition("/")
-            with keras.name_scope(folder):
-                weight = self.add_weight(name=name, shape=value.shape)
-            weight.assign(value)
-        return {weight.path: weight for weight in self.trainable_weights}
+def variable_at(path, value):
+    *folders, name = path.split("/")
+    with contextlib.ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(keras.name_scope(folder))
+        return keras.Variable(value, dtype="float32", name=name)
 
 
 def trained(name, jit_compile):
     first, gradients = draws()
-    weights = Weights(name="encoder").build_from(first)
-    assert [path.removeprefix("encoder/") for path in weights] == list(SHAPES)
-    variables = list(weights.values())
+    variables = [variable_at(path, value) for path, value in first.items()]
+    assert [variable.path for variable in variables] == list(SHAPES)
     made = optimization.optimizer(name, learning_rate(), weight_decay=DECAY)
     made.build(variables)
     step = tf.function(
@@ -70,25 +66,27 @@ def trained(name, jit_compile):
     )
     for given in gradients:
         step([tf.constant(value, tf.float32) for value in given.values()])
-    return {path.removeprefix("encoder/"): weight.numpy() for path, weight in weights.items()}
+    return {variable.path: variable.numpy() for variable in variables}
 
 
-def adam_mean(state, gradient, step):
-    """Adam's step for a learning rate of 1, without decay."""
+def adam_step(state, gradient, step, epsilon=1e-6):
+    """For a learning rate of 1, without decay."""
     state["m"] = 0.9 * state.get("m", 0) + 0.1 * gradient
     state["v"] = 0.999 * state.get("v", 0) + 0.001 * gradient**2
     mean, square = state["m"] / (1 - 0.9 ** (step + 1)), state["v"] / (1 - 0.999 ** (step + 1))
-    return mean / (np.sqrt(square) + 1e-6)
+    return mean / (np.sqrt(square) + epsilon)
 
 
 def adamw(path, weight, gradient, state, step):
     decay = 0 if path in NOT_DECAYED else DECAY
+    # "Epsilon hat" of Kingma and Ba: it is added to the root before the correction for the start.
+    update = adam_step(state, gradient, step, 1e-6 / np.sqrt(1 - 0.999 ** (step + 1)))
     # The decay is taken from the weight as it was, apart from the gradient.
-    return weight - rate_of(step) * (decay * weight + adam_mean(state, gradient, step))
+    return weight - rate_of(step) * (decay * weight + update)
 
 
 def lamb(path, weight, gradient, state, step):
-    update = adam_mean(state, gradient, step)
+    update = adam_step(state, gradient, step)
     if path not in NOT_DECAYED:
         update = update + DECAY * weight
         update = update * np.linalg.norm(weight) / np.linalg.norm(update)
@@ -198,7 +196,7 @@ def test_muon_makes_the_kernels_of_the_encoder_orthogonal_and_nothing_else():
 
 
 def test_adafactor_keeps_rows_and_columns_only():
-    weight = keras.Variable(np.ones((300, 200)), name="kernel")
+    weight = keras.Variable(np.ones((300, 200)), dtype="float32", name="kernel")
     made = optimization.optimizer("adafactor", PEAK, weight_decay=0.0)
     made.build([weight])
     assert sum(int(np.prod(variable.shape)) for variable in made.variables) == 300 + 200 + 1
@@ -206,7 +204,7 @@ def test_adafactor_keeps_rows_and_columns_only():
 
 def test_adafactor_leaves_weights_alone_that_have_no_gradient():
     """Where both a row and a column have none, the square of the paper is 0 in float32."""
-    weight = keras.Variable(np.ones((3, 3)), name="kernel")
+    weight = keras.Variable(np.ones((3, 3)), dtype="float32", name="kernel")
     made = optimization.optimizer("adafactor", PEAK, weight_decay=0.0)
     made.apply([tf.constant([[0.0, 0, 0], [0, 1e3, 1e3], [0, 1e3, 1e3]])], [weight])
     left = weight.numpy()
@@ -223,6 +221,7 @@ def test_what_is_out_of_range_or_unknown_is_refused():
         optimization.optimizer("sgd", PEAK, weight_decay=0.0)
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_device_by_each_optimizer(tmp_path):
     ways = [
         {"optimizer": name, "clip_norm": 0.0, "product_dtype": "float32"}
