@@ -65,7 +65,9 @@ def optimizer(
             **numbers,
         )
     else:
-        raise ValueError(f"`name` must be one of {', '.join(config.OPTIMIZERS)}; received {name!r}.")
+        raise ValueError(
+            f"`name` must be one of {', '.join(config.OPTIMIZERS)}; received {name!r}."
+        )
     made.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return made
 

@@ -84,9 +84,7 @@ def test_by_the_clock_the_fall_follows_the_progress_and_the_rise_the_steps(name)
 @pytest.mark.parametrize("name", config.SCHEDULES)
 def test_they_compile_to_one_float32_program_for_all_steps(name, by_clock):
     progress = keras.Variable(0.5, dtype="float32", trainable=False) if by_clock else None
-    course = schedules.schedule(
-        name, peak=1e-3, warmup_steps=4, total_steps=20, progress=progress
-    )
+    course = schedules.schedule(name, peak=1e-3, warmup_steps=4, total_steps=20, progress=progress)
     step = tf.Variable(0, dtype=tf.int64)
     compiled = tf.function(lambda: course(step), jit_compile=True, autograph=False)
     assert compiled.get_concrete_function().output_dtypes == tf.float32
@@ -98,13 +96,9 @@ def test_they_compile_to_one_float32_program_for_all_steps(name, by_clock):
 
 @pytest.mark.parametrize("name", config.SCHEDULES)
 def test_a_configuration_gives_the_same_course_again(name):
-    course = schedules.schedule(
-        name, peak=0.5, warmup_steps=3, total_steps=9, cooldown_rate=0.5
-    )
+    course = schedules.schedule(name, peak=0.5, warmup_steps=3, total_steps=9, cooldown_rate=0.5)
     again = type(course).from_config(course.get_config())
-    assert [float(again(step)) for step in range(10)] == [
-        float(course(step)) for step in range(10)
-    ]
+    assert [float(again(step)) for step in range(10)] == [float(course(step)) for step in range(10)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, features
+from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
 from tfpt.objectives.step_state import COUNTS, FIRST_LOSS_SCALE, Mean, StepState
 
@@ -53,6 +54,7 @@ class Model(keras.Model):
     total_steps: int
     state: StepState
     averages: dict[str, tf.Variable]
+    input_clock: InputClock
     train_function: Any
     test_function: Any
 
@@ -69,6 +71,7 @@ class Model(keras.Model):
         means = [Mean(name, self.state, {name: 1.0}) for name in self.state.names]
         keep(self, "_means", (Mean("loss", self.state, total), *means))
         keep(self, "averages", {})
+        keep(self, "input_clock", InputClock())
         keep(self, "_keeps_sums", False)
         self._take(config.Step(), clip_norm=0.0, total_steps=0)
 
@@ -173,6 +176,7 @@ class Model(keras.Model):
         Keras' own averages the metrics of the replicas, however many targets each of them has.
         """
         strategy = self.distribute_strategy
+        next_batch = self.input_clock.next
         if self.jit_compile and strategy.num_replicas_in_sync == 1:
             step = tf.function(step, jit_compile=True, autograph=False)
         step = tf.autograph.experimental.do_not_convert(step)
@@ -180,7 +184,7 @@ class Model(keras.Model):
         def advance(iterator):
             count = self.steps_per_execution
             for _ in range(count) if count == 1 else tf.range(count):
-                strategy.run(step, args=(next(iterator),))
+                strategy.run(step, args=(next_batch(iterator),))
 
         compiled = advance if self.run_eagerly else tf.function(advance, reduce_retracing=True)
         read_metrics = tf.function(self.get_metrics_result)

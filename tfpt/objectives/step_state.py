@@ -12,6 +12,8 @@ FIRST_LOSS_SCALE = 2.0**15
 _GROWTH_STEPS = 2_000
 # Steps the running mean of the gradient's norm looks back, and that it takes to judge a spike.
 _NORM_STEPS = 100
+# Skipped steps that are remembered until they are asked for.
+NUM_REMEMBERED = 256
 
 # What is counted in each step besides the means of the objectives.
 COUNTS = ("tokens", "positions", "examples")
@@ -35,11 +37,17 @@ class StepState:
         self.steps = _variable("steps", 0, "int64")  # batches taken, those of skipped steps too
         self.skipped = _variable("skipped", 0, "int64")  # steps that changed no weight
         self.broken = _variable("broken", -1, "int64")  # the first batch that was not finite
-        self.progress = _variable("progress", 0.0)  # by the clock, in [0, 1]
+        self.progress = _variable("progress", 0.0)  # share of the hours gone by, in [0, 1]
+        self.hours: float | None = None  # of training; none: it ends at a number of steps
         self.loss_scale = _variable("loss_scale", 1.0)
         self.good_steps = _variable("good_steps", 0, "int64")  # since the loss scale was changed
         self.mean_norm = _variable("mean_norm", 0.0)  # running, of the steps not skipped
         self.last_norm = _variable("last_norm", 0.0)  # of the gradient, before it was clipped
+        # Of the newest skipped steps, a ring: the batch; the norm and its running mean.
+        self.skipped_batches = _variable(
+            "skipped_batches", tf.zeros([NUM_REMEMBERED], tf.int64), "int64"
+        )
+        self.skipped_norms = _variable("skipped_norms", tf.zeros([NUM_REMEMBERED, 2]))
         rows = len(self.names) + len(COUNTS)
         # Sums (value * weight, weight) of an epoch or an evaluation, and since the last point of
         # the curves. float32 adds whole numbers exactly to 16.7 million.
@@ -70,6 +78,11 @@ class StepState:
         counts["gradient_norm"] /= max(1.0, float(steps))
         return {**means, **counts}
 
+    def tokens_per_step(self) -> float:
+        """Real tokens, the mean since `read_window`; 0 where there was no step."""
+        sums = self.window.numpy()[len(self.names) :, 0]
+        return float(sums[0] / max(1.0, sums[len(COUNTS)]))
+
     def judge(self, norm: Any, is_finite: Any, max_spike: float, accepted: Any) -> Any:
         """Whether a step may change the weights; told of each step once, on each replica.
 
@@ -93,9 +106,18 @@ class StepState:
         self.broken.assign(tf.where(is_broken, self.steps.value, self.broken.value))
         self.mean_norm.assign(tf.where(ok, moved, self.mean_norm.value))
         self.last_norm.assign(norm)
+        self._remember(norm, ok)
         self.skipped.assign_add(tf.cast(~ok, tf.int64))
         self.steps.assign_add(1)
         return ok
+
+    def _remember(self, norm: Any, ok: Any) -> None:
+        """Write a skipped step into the ring, in the place of the oldest."""
+        places = tf.range(NUM_REMEMBERED, dtype=tf.int64)
+        is_here = (places == self.skipped.value % NUM_REMEMBERED) & ~ok
+        self.skipped_batches.assign(tf.where(is_here, self.steps.value, self.skipped_batches.value))
+        norms = tf.stack([norm, self.mean_norm.value])
+        self.skipped_norms.assign(tf.where(is_here[:, None], norms, self.skipped_norms.value))
 
     def adapt_loss_scale(self, is_finite: Any) -> None:
         """Halve the loss scale after an overflow, double it after 2,000 steps without one."""
