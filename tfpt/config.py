@@ -58,9 +58,9 @@ class Training:
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
     steps_per_epoch: int = 1_000  # steps between two validations, each with a checkpoint
     validation_steps: int = 50  # batches in a validation
-    # Of training; it then ends after these hours, at whatever step, and the learning rate falls with
-    # their share that has gone by: `total_steps` ends nothing, and only says, with `warmup_steps`
-    # to it, at which share the fall begins. See schedules.schedule.
+    # Of training: it ends after them, at whatever step, and the learning rate falls with the share
+    # of them that has gone by. `total_steps` then ends nothing: `warmup_steps` as a share of it is
+    # the share of the time at which the fall begins. See schedules.schedule and clock.KeepTime.
     hours: float | None = None
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
     rematerialize: bool = False  # compute states of the layers again instead of keeping them

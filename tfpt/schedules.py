@@ -1,4 +1,4 @@
-"""Courses of the learning rate: a linear rise, then one of several falls, by steps or by a clock."""
+"""Courses of the learning rate: a linear rise, then a fall, by the steps or by the clock."""
 
 import math
 from typing import Any

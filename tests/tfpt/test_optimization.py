@@ -199,7 +199,8 @@ def test_adafactor_keeps_rows_and_columns_only():
     weight = keras.Variable(np.ones((300, 200)), dtype="float32", name="kernel")
     made = optimization.optimizer("adafactor", PEAK, weight_decay=0.0)
     made.build([weight])
-    assert sum(int(np.prod(variable.shape)) for variable in made.variables) == 300 + 200 + 1
+    shapes = sorted(tuple(variable.shape) for variable in made.variables if len(variable.shape))
+    assert shapes == [(200,), (300,)]
 
 
 def test_adafactor_leaves_weights_alone_that_have_no_gradient():
@@ -215,9 +216,9 @@ def test_adafactor_leaves_weights_alone_that_have_no_gradient():
 
 
 def test_what_is_out_of_range_or_unknown_is_refused():
-    with pytest.raises(ValueError, match="`weight_decay` is out of range; received .*=-0.1"):
+    with pytest.raises(ValueError, match=r"`weight_decay` is out of range; received .*=-0.1"):
         optimization.optimizer("adamw", PEAK, weight_decay=-0.1)
-    with pytest.raises(ValueError, match="one of adamw, lamb, .*; received 'sgd'"):
+    with pytest.raises(ValueError, match=r"one of adamw, lamb, .*; received 'sgd'"):
         optimization.optimizer("sgd", PEAK, weight_decay=0.0)
 
 

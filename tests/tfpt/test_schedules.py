@@ -104,7 +104,7 @@ def test_a_configuration_gives_the_same_course_again(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "step"}, "must be one of linear, cosine, .*; received 'step'"),
+        ({"name": "step"}, r"must be one of linear, cosine, .*; received 'step'"),
         ({"peak": 0.0}, "`peak` is out of range; received peak=0.0"),
         ({"peak": float("inf")}, "`peak` is out of range"),
         ({"total_steps": 0}, "`total_steps` is out of range"),
