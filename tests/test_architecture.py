@@ -17,7 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # where the row is open. Nothing imports a unit of a row below its own.
 ROWS: list[tuple[set[str], str]] = [
     ({"features", "config", "console", "environment"}, "open"),
-    ({"pipelines", "models", "distribution", "optimization", "serving", "workers"}, "closed"),
+    (
+        {
+            *("pipelines", "models", "distribution", "optimization", "schedules", "serving"),
+            "workers",
+        },
+        "closed",
+    ),
     (
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
@@ -28,7 +34,7 @@ ROWS: list[tuple[set[str], str]] = [
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            "dry_run",
+            *("clock", "dry_run"),
         },
         "open",
     ),

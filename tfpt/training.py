@@ -1,7 +1,7 @@
 """Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
 
 import contextlib
-import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines
+from tfpt import config, distribution, objectives, optimization, pipelines, schedules
 from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
+from tfpt.clock import KeepTime
 from tfpt.failures import RecordSkipped, StopOnNonFiniteLoss
 from tfpt.preemption import SaveOnTermination
 from tfpt.watched_rows import WatchRows
@@ -53,9 +54,11 @@ def compile(  # noqa: A001 - the name users know from Keras
     Args:
         model: From `objectives.model`; inside the scope of its strategy.
         learning_rate: The peak.
-        total_steps: Optimizer steps until the learning rate is 0; `fit` ends there.
+        total_steps: Optimizer steps until the learning rate is 0; `fit` ends there. Where
+            `model.state.hours` is set before, the learning rate follows the clock, `fit` ends after
+            these hours, and this only says where in the time the fall begins; see `schedules`.
         warmup_steps: Steps of linear rise.
-        weight_decay: AdamW's, none on norms and biases.
+        weight_decay: Of `optimization.optimizer`, none on norms and biases.
         clip_norm: Largest global norm of the gradient; 0 is no limit.
         step: AdamW with linear decay unless it says otherwise; see `config.Step`.
 
@@ -65,12 +68,15 @@ def compile(  # noqa: A001 - the name users know from Keras
     step = step or config.Step()
     if clip_norm < 0:
         raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
-    optimizer = optimization.adamw(
-        learning_rate=learning_rate,
+    learning_rates = schedules.schedule(
+        step.schedule,
+        peak=learning_rate,
         warmup_steps=warmup_steps,
         total_steps=total_steps,
-        weight_decay=weight_decay,
+        cooldown_rate=step.cooldown_rate,
+        progress=model.state.progress if model.state.hours else None,
     )
+    optimizer = optimization.optimizer(step.optimizer, learning_rates, weight_decay=weight_decay)
     model.compile(
         optimizer=optimizer,
         jit_compile=distribution.compiles(model.distribute_strategy, step.jit_compile),
@@ -90,7 +96,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
 ) -> list[dict[str, float]]:
-    """Train to the `total_steps` of `compile`, or on from where the run was stopped.
+    """Train to the end that `compile` was told, or on from where the run was stopped.
 
     Every epoch ends with a validation and a checkpoint. Killed at any moment and started again, the
     run goes on from the last checkpoint with the batches and the dropout it would have had.
@@ -123,15 +129,16 @@ def fit(
     done = run.restore(model)
     # What was measured after the checkpoint is measured again.
     records = [record for record in history(run) if record["step"] <= done]
-    if done >= model.total_steps or was_stopped(records, monitor, patience):
+    if _has_ended(model) or was_stopped(records, monitor, patience):
         return history(run)
     strategy = model.distribute_strategy
     dataset = distribution.distribute(strategy, batches, done)
     given = [one for one in callbacks if isinstance(one, Watch)]
     watch = given[0] if given else Watch(run)
     watch.element_spec = dataset.element_spec
+    hours = model.state.hours
     own = [
-        EndAt(model.total_steps),
+        KeepTime(hours, run) if hours else EndAt(model.total_steps),
         # What was measured is written before the checkpoint after which it is not measured again.
         watch,
         *([WatchRows(run, validation.data)] if validation else []),
@@ -143,6 +150,8 @@ def fit(
     measured = validation and distribution.distribute(strategy, lambda _: validation.data, 0)
     if done % steps_per_epoch:
         model.keep_sums()
+    # By the clock `fit` is told to stop; until then it needs some number of epochs.
+    total_steps = sys.maxsize if hours else model.total_steps
     with (
         pipelines.damage_named(),
         pipelines.service_errors_named(),
@@ -150,7 +159,7 @@ def fit(
         contextlib.ExitStack() as at_end,
     ):
         at_end.callback(run.wait)  # for the last checkpoint; also after an error
-        for epoch, epochs, steps in _epochs(done, model.total_steps, steps_per_epoch):
+        for epoch, epochs, steps in _epochs(done, total_steps, steps_per_epoch):
             model.fit(
                 dataset,
                 initial_epoch=epoch,
@@ -167,6 +176,12 @@ def fit(
     return history(run)
 
 
+def _has_ended(model: objectives.Model) -> bool:
+    if model.state.hours:
+        return float(model.state.progress.numpy()) >= 1
+    return int(model.steps.numpy()) >= model.total_steps
+
+
 def _epochs(done: int, total_steps: int, steps_per_epoch: int) -> Iterator[tuple[int, int, int]]:
     """The first epoch, the end of the last and the steps of each, for the calls of `fit`.
 
@@ -178,7 +193,7 @@ def _epochs(done: int, total_steps: int, steps_per_epoch: int) -> Iterator[tuple
         yield epoch, epoch + 1, steps_per_epoch - within
         epoch += 1
     if epoch * steps_per_epoch < total_steps:
-        yield epoch, math.ceil(total_steps / steps_per_epoch), steps_per_epoch
+        yield epoch, -(-total_steps // steps_per_epoch), steps_per_epoch
 
 
 def _check_monitor(model: objectives.Model, monitor: str | None) -> None:
@@ -211,12 +226,13 @@ def pretrain(
         ValueError: A store is not what was written; found while training goes on.
     """
     numbers: config.Training = settings.training
+    distribution.threads(numbers.step.cpu_shards)
     strategy = distribution.strategy(numbers.strategy)
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
     done = steps_done(out)
-    if done < numbers.total_steps:
+    if numbers.hours or done < numbers.total_steps:
         data.train_batches(done)  # what is wrong, as a service that is not there, shows now
     run = Run(
         out,
@@ -228,6 +244,7 @@ def pretrain(
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, data.tokenizer)
+        model.state.hours = numbers.hours
         compile(
             model,
             learning_rate=numbers.learning_rate,
@@ -235,6 +252,7 @@ def pretrain(
             warmup_steps=numbers.warmup_steps,
             weight_decay=numbers.weight_decay,
             clip_norm=numbers.clip_norm,
+            step=numbers.step,
         )
     fit(
         model,
@@ -275,6 +293,8 @@ def finetune(
         ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
         FloatingPointError: The loss is not finite any more.
     """
+    numbers: config.FineTuning = settings.training
+    distribution.threads(numbers.step.cpu_shards)
     source = open_run(settings.start) if settings.start else None
     if source is not None:
         settings = _with_size_of(source, settings, recipe)
@@ -292,7 +312,6 @@ def finetune(
             "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
             "(--set data.vocabulary=vocab.txt)."
         )
-    numbers: config.FineTuning = settings.training
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
@@ -317,6 +336,7 @@ def finetune(
             warmup_steps=int(numbers.warmup_rate * total_steps),
             weight_decay=numbers.weight_decay,
             clip_norm=numbers.clip_norm,
+            step=numbers.step,
         )
     fit(
         model,

@@ -37,7 +37,8 @@ class StepState:
         self.steps = _variable("steps", 0, "int64")  # batches taken, those of skipped steps too
         self.skipped = _variable("skipped", 0, "int64")  # steps that changed no weight
         self.broken = _variable("broken", -1, "int64")  # the first batch that was not finite
-        self.progress = _variable("progress", 0.0)  # by the clock, in [0, 1]
+        self.progress = _variable("progress", 0.0)  # share of the hours gone by, in [0, 1]
+        self.hours: float | None = None  # of training; none: it ends at a number of steps
         self.loss_scale = _variable("loss_scale", 1.0)
         self.good_steps = _variable("good_steps", 0, "int64")  # since the loss scale was changed
         self.mean_norm = _variable("mean_norm", 0.0)  # running, of the steps not skipped
