@@ -161,6 +161,7 @@ class Run:
             ValueError: All checkpoints are damaged, or the one taken does not fit the model, which
                 is as it was; or the workers of the training do not find the same.
         """
+        self.wait()
         strategy = model.distribute_strategy
         if workers.is_chief(strategy):
             for kind in ("checkpoints", "best"):

@@ -185,7 +185,8 @@ def read(path: Path, state: State, *, exact: bool) -> None:
         for group, named in state.items()
         for name, variable in named.items()
     }
-    wrong = []
+    extra = sorted(shapes.keys() - variables.keys()) if exact else []
+    wrong = [f"{_spoken(name)} is in it, not in the model" for name in extra]
     for name, variable in variables.items():
         shape = variable.shape.as_list()
         if name not in shapes:
@@ -195,9 +196,6 @@ def read(path: Path, state: State, *, exact: bool) -> None:
         elif dtypes[name] != variable.dtype:
             kinds = dtypes[name].name, variable.dtype.name
             wrong.append(f"{_spoken(name)} is {kinds[0]} in it, {kinds[1]} in the model")
-    if exact:
-        extra = sorted(shapes.keys() - variables.keys())
-        wrong += [f"{_spoken(name)} is in it, not in the model" for name in extra]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(
@@ -216,7 +214,7 @@ def names(path: Path) -> set[str]:
 
 
 class Writer:
-    """Writes checkpoints in one thread beside the training; what fails is raised at the next call."""
+    """Writes checkpoints in one thread beside the training; an error is raised at the next call."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")

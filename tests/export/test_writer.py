@@ -129,6 +129,7 @@ def fine_tuned(path, settings, tokenizer, labels):
         for weight in model.weights:
             weight.assign(random.normal(0, deviation, weight.shape))
         save(model)
+    run.wait()
     return run
 
 

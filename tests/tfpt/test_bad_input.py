@@ -361,9 +361,9 @@ def test_the_disk_is_full_in_training_and_the_run_can_be_gone_on_with(given, tmp
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
     assert line.startswith(f"Error: No checkpoint could be written to {run / 'checkpoints'}: ")
-    assert not list(Path(run, "checkpoints").glob("ckpt*"))
+    assert not list(Path(run, "checkpoints").iterdir())
     assert tfpt(*command).splitlines()[-1] == str(run)
-    assert list(Path(run, "checkpoints").glob("ckpt-2.index"))
+    assert Path(run, "checkpoints", "step-00000002").is_dir()
 
 
 def test_what_comes_from_the_pre_trained_run_is_not_set_again(refused, given, tmp_path):
