@@ -229,11 +229,15 @@ def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *,
     return layer_norm(residual + x, scale, offset)
 
 
-@cluster
 def add_bias(product, bias):
     """float32 (N, V); in clusters, where no user sees it, in the dtype of the product."""
-    logits = _float32(product) + bias
-    return tf.cast(logits, product.dtype) if _in_clusters.get() else logits
+    # Not asked for inside: the backward program is made when `clusters` is left.
+    return _add_bias(product, bias, dtype=product.dtype.name if _in_clusters.get() else "float32")
+
+
+@cluster
+def _add_bias(product, bias, *, dtype: str):
+    return tf.cast(_float32(product) + bias, dtype)
 
 
 def rematerialized(function: Callable[..., Any], x, *others):

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, features
+from tfpt.models import fused
 from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
 from tfpt.objectives.step_state import COUNTS, FIRST_LOSS_SCALE, Mean, StepState
@@ -235,6 +236,11 @@ class Model(keras.Model):
     def _scales_loss(self) -> bool:
         return _computes_in_float16(self)
 
+    @property
+    def _has_clusters(self) -> bool:
+        """Whether XLA compiles what lies between products; nothing where it compiles the step."""
+        return not (self.jit_compile or self.run_eagerly or distribution.has_accelerator())
+
     def _gradients(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
         """Gradients of the scaled loss and sums over this replica's rows, part after part.
 
@@ -276,16 +282,16 @@ class Model(keras.Model):
 
     def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
         features_, labels, weights = batch
-        with tf.GradientTape() as tape:
+        with fused.clusters(self._has_clusters), tf.GradientTape() as tape:
             outputs = self(features_, training=True)
             losses = self._target_losses(labels, outputs)
             scaled = self._total(losses, weights, targets) * scale
+            sums = self._sums(features_, labels, weights, outputs, losses)
         variables = [weight.value for weight in self.trainable_weights]
         # What the loss does not depend on has a gradient of zero, on every device and in any part.
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        sums = self._sums(features_, labels, weights, outputs, losses)
         return [_dense(gradient) for gradient in gradients], sums
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
