@@ -29,14 +29,21 @@ def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
 
 
 class EndAt(keras.callbacks.Callback):
-    """Ends training at a step, also within an epoch."""
+    """Ends training at a step, also within an epoch; counts by itself, to wait for no device."""
 
     def __init__(self, total_steps: int):
         super().__init__()
         self.total_steps = total_steps
 
+    def on_train_begin(self, logs=None):
+        self.done = int(self.model.steps.numpy())
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._first = batch
+
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.steps.numpy()) >= self.total_steps:
+        self.done += batch - self._first + 1  # several where they are executed in one call
+        if self.done >= self.total_steps:
             self.model.stop_training = True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines, schedules
+from tfpt import config, distribution, objectives, optimization, pipelines, schedules, workers
 from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
@@ -120,6 +120,7 @@ def fit(
             fit the model; records that are read are damaged.
         FloatingPointError: The loss is not finite any more.
         OSError: A checkpoint could not be written, as on a full disk; the one before is whole.
+        ConnectionError: Another worker of the training is gone; all have to be started again.
         Preempted: SIGTERM came. What was done is saved; uncaught, it ends the process with code 42.
     """
     if not model.total_steps:
@@ -155,6 +156,7 @@ def fit(
     with (
         pipelines.damage_named(),
         pipelines.service_errors_named(),
+        workers.loss_named(strategy),
         SaveOnTermination(run) as on_termination,
         contextlib.ExitStack() as at_end,
     ):

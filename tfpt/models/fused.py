@@ -93,8 +93,8 @@ def _programs(function, pattern: tuple[bool, ...], settings: tuple[tuple[str, An
         results = forward(*given)
 
         def gradient(*upstream):
-            upstream = list(upstream) if isinstance(results, list | tuple) else upstream[0]
-            found = iter(backward(upstream, *given))
+            several = isinstance(results, list | tuple)
+            found = iter(backward(list(upstream) if several else upstream[0], *given))
             return [next(found) if x.dtype.is_floating else None for x in given]
 
         return results, gradient
