@@ -17,15 +17,34 @@ ROOT = Path(__file__).resolve().parents[1]
 # where the row is open. Nothing imports a unit of a row below its own.
 ROWS: list[tuple[set[str], str]] = [
     ({"features", "config", "console", "environment"}, "open"),
-    ({"pipelines", "models", "distribution", "optimization", "serving", "workers"}, "closed"),
-    ({"objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"}, "open"),
-    ({"callbacks", "preemption", "training"}, "open"),
+    (
+        {
+            *("pipelines", "models", "distribution", "optimization", "schedules", "serving"),
+            "workers",
+        },
+        "closed",
+    ),
+    (
+        {
+            *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
+            "flops",
+        },
+        "open",
+    ),
+    (
+        {
+            *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
+            *("clock", "dry_run"),
+        },
+        "open",
+    ),
     ({"export"}, "open"),
     ({"recipes"}, "open"),
     (
         {
             "cli",
             "clean_command",
+            "train_commands",
             "serve_commands",
             "service_commands",
             "command",
@@ -37,7 +56,7 @@ ROWS: list[tuple[set[str], str]] = [
 ]
 LEVEL = {unit: level for level, (units, _) in enumerate(ROWS) for unit in units}
 # Modules whose decorated functions are commands.
-COMMANDS = ("cli", "clean_command", "serve_commands", "service_commands")
+COMMANDS = ("cli", "clean_command", "train_commands", "serve_commands", "service_commands")
 LINKED_ROOMS = ("pipelines", "export", "serving")
 FORBIDDEN_NAMES = {"util", "utils", "common", "core", "base", "helper", "helpers", "misc"}
 MAX_LINES = 400

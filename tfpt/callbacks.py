@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfpt import pipelines
+from tfpt import distribution, pipelines, workers
 from tfpt.checkpoints import Run, write_text
 
 HISTORY = "history.jsonl"
+_SECONDS_BETWEEN_LINES = 0.2
 
 
 def history(run: Run) -> list[dict[str, float]]:
@@ -35,7 +36,7 @@ class EndAt(keras.callbacks.Callback):
         self.total_steps = total_steps
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations.numpy()) >= self.total_steps:
+        if int(self.model.steps.numpy()) >= self.total_steps:
             self.model.stop_training = True
 
 
@@ -73,46 +74,32 @@ class VerifyStores(keras.callbacks.Callback):
             self.error = error
 
 
-class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raises before a checkpoint of broken weights is written."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        # The running mean of the epoch: once not finite, it stays so.
-        self._check("The loss is", (logs or {}).get("loss", 0.0))
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._check("The loss of the validation is", (logs or {}).get("val_loss", 0.0))
-        # The gradient of the last step may have been broken while its loss was not.
-        for weight in self.model.trainable_weights:
-            self._check(f"The sum of {weight.path} is", float(keras.ops.sum(weight)))
-
-    def _check(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            step = int(self.model.optimizer.iterations.numpy())
-            raise FloatingPointError(
-                f"{what} {value} at step {step}. A checkpoint, if one was written, is from before. "
-                "Train anew with a lower learning rate or a longer warm-up, in a new run folder."
-            )
-
-
 class KeepRecords(keras.callbacks.Callback):
-    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping."""
+    """At the end of an epoch: its record, the best weights, a checkpoint, early stopping.
+
+    Of several workers each knows the records, and the first one writes them.
+    """
 
     def __init__(self, run: Run, monitor: str | None, patience: int | None):
         super().__init__()
         self.run, self.monitor, self.patience = run, monitor, patience
 
-    def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations.numpy())
-        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+    def on_train_begin(self, logs=None):
+        step = int(self.model.steps.numpy())
         # A run killed between the record and the checkpoint of an epoch goes through it again.
-        records = [earlier for earlier in history(self.run) if earlier["step"] < step]
-        records.append(record)
-        write_text(self.run.path / HISTORY, "".join(json.dumps(r) + "\n" for r in records))
-        if self.monitor and best_epoch(records, self.monitor) == len(records) - 1:
+        self.records = [record for record in history(self.run) if record["step"] <= step]
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.steps.numpy())
+        record = {"epoch": epoch, "step": step, **{k: float(v) for k, v in (logs or {}).items()}}
+        self.records.append(record)
+        if workers.is_chief(self.model.distribute_strategy):
+            lines = "".join(json.dumps(record) + "\n" for record in self.records)
+            write_text(self.run.path / HISTORY, lines)
+        if self.monitor and best_epoch(self.records, self.monitor) == len(self.records) - 1:
             self.run.save_best(self.model)
         self.run.save(self.model)
-        if was_stopped(records, self.monitor, self.patience):
+        if was_stopped(self.records, self.monitor, self.patience):
             self.model.stop_training = True
 
 
@@ -126,11 +113,13 @@ def was_stopped(
 
 
 class Report(keras.callbacks.Callback):
-    """Tells a progress bar of each step, and the console of each validation.
+    """Tells a progress bar how training goes, and the console of each validation.
+
+    The bar is told a few times a second: a loss that is read waits for the device.
 
     Args:
         move: `(completed, detail, total)`; see `console.progress`.
-        show: Takes the line of a validation.
+        show: Takes a line: of the devices at the start, and of each validation.
         batch_size: Rows in a step.
     """
 
@@ -139,14 +128,35 @@ class Report(keras.callbacks.Callback):
         self.move, self.show, self.batch_size = move, show, batch_size
 
     def on_train_begin(self, logs=None):
-        self.first = self.done = int(self.model.optimizer.iterations.numpy())
-        self.began = time.monotonic()
+        self.first = self.done = int(self.model.steps.numpy())
+        self._tokens = 0.0  # real ones in a step
+        self._told = -math.inf
+        self.show(distribution.describe(self.model.distribute_strategy, self.batch_size))
         self.move(self.done, total=self.model.total_steps)
 
+    def on_epoch_begin(self, epoch, logs=None):
+        # The speed is that of an epoch, without the validation before it.
+        self._began: tuple[float, int] | None = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._first = batch
+
     def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
-        speed = (self.done - self.first) * self.batch_size / (time.monotonic() - self.began)
-        self.move(self.done, f"loss {logs['loss']:.3f}, {speed:,.0f} rows/s")
+        self.done += batch - self._first + 1  # several where they are executed in one call
+        now = time.monotonic()
+        if now - self._told < _SECONDS_BETWEEN_LINES and self.done < self.model.total_steps:
+            return
+        detail = f"loss {float(logs['loss']):.3f}"
+        self._tokens = self.model.state.tokens_per_step() or self._tokens
+        # Read after the loss, which waits for the device.
+        now = self._told = time.monotonic()
+        if self._began is None:  # what was traced in the first call is not speed
+            self._began = (now, self.done)
+        elif self.done > self._began[1]:
+            began, first = self._began
+            speed = (self.done - first) * self._tokens / max(now - began, 1e-6)
+            detail += f", {speed:,.0f} tokens/s"
+        self.move(self.done, detail)
 
     def on_epoch_end(self, epoch, logs=None):
         parts = [

@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 
 import tfpt
-from tfpt import clean_command, command, recipe_names, serve_commands
+from tfpt import clean_command, command, recipe_names, serve_commands, train_commands
 from tfpt.command import quiet_tensorflow
 from tfpt.service_commands import data_service
 
@@ -213,38 +212,8 @@ def records(recipe, assignments, batches, shards, out) -> None:
 main.add_command(data_service)
 
 
-@main.command()
-@click.argument("recipe")
-@command.setting
-@click.option("--out", required=True, help="The run folder, new or to go on with.")
-def pretrain(recipe, assignments, out) -> None:
-    """Pre-train by a recipe into a run folder.
-
-    RECIPE is bert or a module of yours, by the name that imports it. A run that was stopped goes on
-    when its command is repeated.
-    """
-    module, settings = recipe_names.settings_of(recipe, assignments, "pretrain")
-    _train("Pre-training", module, settings, out)
-
-
-@main.command()
-@click.argument("recipe")
-@click.option("--from", "start", default="", help="The run to take encoder and vocabulary from.")
-@command.setting
-@click.option("--out", required=True, help="The run folder, new or to go on with.")
-def finetune(recipe, start, assignments, out) -> None:
-    """Fine-tune by a recipe into a run folder.
-
-    RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
-    goes on when its command is repeated.
-    """
-    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
-        raise ValueError(
-            f"Encoder and vocabulary come from --from {start}; leave out --set {taken[0]}."
-        )
-    chosen = [*assignments, *([f"start={start}"] if start else [])]
-    module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
-    _train("Fine-tuning", module, settings, out)
+main.add_command(train_commands.pretrain)
+main.add_command(train_commands.finetune)
 
 
 @main.command()
@@ -306,21 +275,3 @@ def _verify(paths: Sequence[str]) -> None:
                 done += size
                 move(done, f"{done / 1e6:,.0f} MB")
         click.echo(f"{path} is what was written.")
-
-
-def _train(title: str, module: ModuleType, settings: Any, out: str) -> None:
-    """Train behind a bar; where nothing is left to do, say so."""
-    quiet_tensorflow()
-    from tfpt import callbacks, console, preemption, training
-
-    train = training.pretrain if title == "Pre-training" else training.finetune
-    try:
-        with console.progress(title) as move:
-            bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-            train(module, settings, out, callbacks=[bar], verbose=0)
-    except preemption.Preempted as stop:
-        click.echo(stop.message, err=True)
-        raise  # with its exit code
-    if getattr(bar, "first", None) is None:  # the step that training began at
-        click.echo(f"{out} was complete already.", err=True)
-    click.echo(out)

@@ -24,12 +24,12 @@ class Step:
     """How an optimizer step is taken; the same step on any number of devices."""
 
     optimizer: str = "adamw"  # see optimization.optimizer
-    schedule: str = "linear"  # of the learning rate after the warm-up; see optimization.schedule
+    schedule: str = "linear"  # of the learning rate after the warm-up; see schedules.schedule
     cooldown_rate: float = 0.2  # share of the steps in which warmup_stable_decay falls, in (0, 1]
     accumulation_steps: int = 1  # parts a batch is gone through in, one after the other
     cpu_shards: int = 1  # parts of a batch that a CPU computes side by side, one on each core
     steps_per_execution: int = 1  # steps in one call; Keras' callbacks see the last of them
-    jit_compile: bool = False  # whether XLA compiles the step; a TPU always does
+    jit_compile: bool | None = None  # whether XLA compiles the step; none: on a GPU; a TPU always
     ema_momentum: float = 0.0  # of the average of the weights, in [0, 1); 0 keeps none
     # A step is skipped, and recorded, whose gradient's norm is more than this many times the
     # running mean of the norm; 0 skips none.
@@ -53,12 +53,15 @@ class Training:
     batch_size: int = 32  # rows in a step, over all devices
     total_steps: int = 10_000  # optimizer steps
     learning_rate: float = 1e-4  # the peak, reached after the warm-up
-    warmup_steps: int = 1_000  # steps of linear rise from 0; after them, linear decay to 0
-    weight_decay: float = 0.01  # AdamW's, none on norms and biases
+    warmup_steps: int = 1_000  # steps of linear rise from 0; after them, the fall of step.schedule
+    weight_decay: float = 0.01  # of the optimizer, none on norms and biases
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
     steps_per_epoch: int = 1_000  # steps between two validations, each with a checkpoint
     validation_steps: int = 50  # batches in a validation
-    hours: float | None = None  # of training; the schedule then follows the clock, not the steps
+    # Of training: it ends after them, at whatever step, and the learning rate falls with the share
+    # of them that has gone by. `total_steps` then ends nothing: `warmup_steps` as a share of it is
+    # the share of the time at which the fall begins. See schedules.schedule and clock.KeepTime.
+    hours: float | None = None
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
     rematerialize: bool = False  # compute states of the layers again instead of keeping them
     strategy: str = "auto"  # see distribution.strategy
@@ -96,7 +99,7 @@ class FineTuning:
     epochs: int = 3  # times the training rows are gone through
     learning_rate: float = 5e-5  # the peak, reached after the warm-up
     warmup_rate: float = 0.1  # share of the steps with linear rise from 0, in [0, 1]
-    weight_decay: float = 0.01  # AdamW's, none on norms and biases
+    weight_decay: float = 0.01  # of the optimizer, none on norms and biases
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 is no limit
     patience: int | None = None  # epochs without a better validation after which training stops
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32

@@ -1,6 +1,7 @@
 """Which devices a model is trained on."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,85 @@ def rows_per_device(strategy: tf.distribute.Strategy, batch_size: int | None) ->
             f"batch size that is a multiple of {replicas}, the same for every batch."
         )
     return batch_size // replicas
+
+
+def threads(cpu_shards: int) -> None:
+    """Let the parts of a batch that `config.Step` calls `cpu_shards` each have a core of its own.
+
+    Operations then run on one thread each, `cpu_shards` of them side by side. On 2 cores that is
+    faster than every operation on both: many are too small to divide. TensorFlow reads it when it
+    starts; `training.pretrain` and `training.finetune` call it first.
+    """
+    if cpu_shards == 1:
+        return
+    wanted = (1, cpu_shards)
+    threading = tf.config.threading
+    try:
+        threading.set_intra_op_parallelism_threads(wanted[0])
+        threading.set_inter_op_parallelism_threads(wanted[1])
+    except RuntimeError:  # TensorFlow has started
+        there = (
+            threading.get_intra_op_parallelism_threads(),
+            threading.get_inter_op_parallelism_threads(),
+        )
+        if there != wanted:
+            warnings.warn(
+                f"TensorFlow has started with other threads, so cpu_shards={cpu_shards} may make "
+                "nothing faster. Call `distribution.threads` before anything of TensorFlow, or set "
+                f"TF_NUM_INTRAOP_THREADS=1 and TF_NUM_INTEROP_THREADS={cpu_shards}.",
+                stacklevel=2,
+            )
+
+
+def compiles(strategy: tf.distribute.Strategy, wanted: bool | None) -> bool:
+    """Whether the step is to be compiled by XLA; `wanted` None leaves it to the devices."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return False  # `strategy.run` does
+    return bool(tf.config.list_logical_devices("GPU")) if wanted is None else wanted
+
+
+def num_replicas() -> int:
+    """The replicas that run together; inside of one of them, or of none."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def summed(values: Any) -> Any:
+    """Tensors, in any structure, summed up over the replicas; called by each of them.
+
+    One exchange for all of them, where the devices have one for several tensors.
+    """
+    if num_replicas() == 1:
+        return values
+    flat = tf.nest.flatten(values)
+    context = tf.distribute.get_replica_context()
+    return tf.nest.pack_sequence_as(values, context.all_reduce("SUM", flat))
+
+
+def apply_where(holds: Any, update: Callable[[list[Any]], None], values: list[Any]) -> None:
+    """Call `update(values)` on every replica if `holds`; called by each of them.
+
+    Args:
+        holds: bool (), the same on all replicas.
+        update: Changes variables; may merge the replicas, as Keras' optimizers do.
+        values: Tensors.
+    """
+
+    def either(holds, call):
+        tf.cond(holds, lambda: (call(), True)[1], lambda: False)
+
+    context = tf.distribute.get_replica_context()
+    strategy_ = context.strategy
+    if num_replicas() == 1 or isinstance(strategy_, tf.distribute.TPUStrategy):
+        either(holds, lambda: update(values))
+        return
+
+    # Replicas cannot be merged inside of a condition, but be gone into from one.
+    def merged(strategy_, holds, values):
+        first = strategy_.experimental_local_results(holds)[0]
+        either(first, lambda: strategy_.extended.call_for_each_replica(update, args=(values,)))
+
+    context.merge_call(merged, args=(holds, values))
 
 
 def describe(strategy: tf.distribute.Strategy, batch_size: int) -> str:

@@ -1,68 +1,148 @@
-"""Optimizers without decay on norms and biases, and learning-rate schedules."""
+"""Optimizers without decay on norms and biases."""
 
-import math
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfpt import config
 
 # Names of the weights that are not decayed: biases, and the scales and offsets of norms
 # (gamma and beta in keras-hub's backbones).
 NOT_DECAYED = ("bias", "scale", "offset", "gamma", "beta")
 
 
-class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise from 0 to the peak over the warm-up, then linear decay to 0 at the end.
-
-    Source: Devlin et al. 2019, appendix A.2, https://arxiv.org/abs/1810.04805.
-    """
-
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int):
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        # The first step is number 0 and should move the weights.
-        rise = (step + 1.0) / max(1, self.warmup_steps)
-        fall = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps)
-        return self.peak * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-        }
-
-
-def adamw(
-    *, learning_rate: float, warmup_steps: int, total_steps: int, weight_decay: float
+def optimizer(
+    name: str,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    *,
+    weight_decay: float,
 ) -> keras.optimizers.Optimizer:
-    """AdamW with warm-up and linear decay, none of its weight decay on norms and biases.
+    """An optimizer by name, with none of its weight decay on norms and biases.
+
+    - "adamw": Keras' own. beta_2 0.999 and epsilon 1e-6 as in the original code of BERT. Learning
+      rates around 1e-4. Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101.
+    - "lamb": see `Lamb`; for large batches. BERT in the paper: a learning rate of 6e-4 for 512 rows
+      to 5e-3 for 32,768, by the square root of the rows. You et al. 2020,
+      https://arxiv.org/abs/1904.00962.
+    - "adafactor": see `Adafactor`; keeps the least state. Its learning rate is a share of a
+      weight's own size, around 1e-2. Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235.
+    - "lion": Keras' own, beta_1 0.9 and beta_2 0.99. The paper takes a learning rate 3 to 10 times
+      smaller than AdamW's and a weight decay larger by as much. Chen et al. 2023,
+      https://arxiv.org/abs/2302.06675.
+    - "muon": Keras' own: kernels of layers by orthogonal steps, of a size that allows the learning
+      rate and the weight decay of AdamW; embeddings, heads, and weights of one or of more than two
+      axes by AdamW as above. The query, key and value of a layer are one kernel and are made
+      orthogonal together. Liu et al. 2025, https://arxiv.org/abs/2502.16982; Jordan et al. 2024,
+      https://kellerjordan.github.io/posts/muon/.
 
     Args:
-        learning_rate: The peak.
-        warmup_steps: Steps of linear rise, at most `total_steps`.
-        total_steps: Steps until the learning rate is 0.
-        weight_decay: Share of a weight taken away in a step, times the learning rate.
+        name: See above.
+        learning_rate: Or its course; see `schedules.schedule`.
+        weight_decay: Share of a weight taken away in a step, times the learning rate; with "lamb"
+            also times the trust ratio.
 
-    Source: Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101; beta_2 and epsilon as in
-    the original code of BERT.
+    Raises:
+        ValueError: An unknown name, or a negative decay.
     """
-    for name, value, holds in (
-        ("learning_rate", learning_rate, learning_rate > 0 and math.isfinite(learning_rate)),
-        ("total_steps", total_steps, total_steps > 0),
-        ("warmup_steps", warmup_steps, 0 <= warmup_steps <= total_steps),
-        ("weight_decay", weight_decay, weight_decay >= 0),
-    ):
-        if not holds:
-            raise ValueError(f"`{name}` is out of range; received {name}={value}.")
-    optimizer = keras.optimizers.AdamW(
-        learning_rate=WarmupLinearDecay(learning_rate, warmup_steps, total_steps),
-        weight_decay=weight_decay,
-        beta_2=0.999,
-        epsilon=1e-6,
-    )
-    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
-    return optimizer
+    if not weight_decay >= 0:
+        raise ValueError(f"`weight_decay` is out of range; received weight_decay={weight_decay}.")
+    numbers: dict[str, Any] = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    if name == "adamw":
+        made = keras.optimizers.AdamW(beta_2=0.999, epsilon=1e-6, **numbers)
+    elif name == "lamb":
+        made = Lamb(beta_2=0.999, epsilon=1e-6, **numbers)
+    elif name == "adafactor":
+        made = Adafactor(**numbers)
+    elif name == "lion":
+        made = keras.optimizers.Lion(beta_1=0.9, beta_2=0.99, **numbers)
+    elif name == "muon":
+        made = keras.optimizers.Muon(
+            adam_beta_2=0.999,
+            epsilon=1e-6,
+            adam_weight_decay=weight_decay,
+            exclude_layers=["_head/"],
+            **numbers,
+        )
+    else:
+        raise ValueError(
+            f"`name` must be one of {', '.join(config.OPTIMIZERS)}; received {name!r}."
+        )
+    made.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return made
+
+
+class Lamb(keras.optimizers.Lamb):
+    """Adam's step for each weight, brought to the size of the weight.
+
+    Keras' own takes the decay away before the step; in the paper it is a part of the step, whose
+    size is that of both together. Norms and biases take Adam's step as it is, as in the authors'
+    code, where they are left out of the decay and of the ratio alike.
+
+    Source: You et al. 2020, algorithm 2, https://arxiv.org/abs/1904.00962.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        number = tf.cast(self.iterations, tf.float32) + 1.0
+        self.assign_add(momentum, (gradient - momentum) * (1.0 - self.beta_1))
+        self.assign_add(velocity, (tf.square(gradient) - velocity) * (1.0 - self.beta_2))
+        mean = momentum / (1.0 - tf.pow(self.beta_1, number))
+        square = velocity / (1.0 - tf.pow(self.beta_2, number))
+        step = mean / (tf.sqrt(square) + self.epsilon)
+        if self._use_weight_decay(variable):
+            step = step + self.weight_decay * variable
+            size, step_size = tf.norm(variable), tf.norm(step)
+            is_ratio = (size > 0) & (step_size > 0)
+            step = step * tf.where(is_ratio, tf.math.divide_no_nan(size, step_size), 1.0)
+        self.assign_sub(variable, learning_rate * step)
+
+    def _apply_weight_decay(self, variables):
+        """Nothing to do: it is a part of the step."""
+
+
+class Adafactor(keras.optimizers.Adafactor):
+    """Adafactor that keeps, of the squares of a kernel's gradient, means of rows and columns alone.
+
+    Keras' own keeps the whole product of them besides, as much as a moment of Adam, and never takes
+    a learning rate above 1 / sqrt(step), whatever the schedule says.
+
+    Source: Shazeer and Stern 2018, algorithms 4 and 5, https://arxiv.org/abs/1804.04235.
+    """
+
+    def build(self, variables):
+        if self.built:
+            return
+        keras.optimizers.Optimizer.build(self, variables)
+        squares = []
+        for variable in variables:
+            shape = tuple(variable.shape)
+            shapes = [shape] if len(shape) < 2 else [shape[:-1], shape[:-2] + shape[-1:]]
+            squares.append([self.add_variable(shape=s, name="squares") for s in shapes])
+        self._squares = squares
+
+    def update_step(self, gradient, variable, learning_rate):
+        square = tf.square(gradient) + self.epsilon_1
+        number = tf.cast(self.iterations, tf.float32) + 1.0
+        decay = 1.0 - tf.pow(number, self.beta_2_decay)
+        kept = self._squares[self._get_variable_index(variable)]
+        means = [square]
+        if len(kept) == 2:
+            means = [tf.reduce_mean(square, axis=-1), tf.reduce_mean(square, axis=-2)]
+        for variable_, mean in zip(kept, means, strict=True):
+            self.assign(variable_, decay * variable_ + (1.0 - decay) * mean)
+        if len(kept) == 2:
+            rows, columns = (tf.convert_to_tensor(one) for one in kept)
+            rows = rows / tf.reduce_mean(rows, axis=-1, keepdims=True)
+            # One after the other: where both are next to nothing, their product would be 0.
+            step = gradient * tf.math.rsqrt(rows)[..., None] * tf.math.rsqrt(columns)[..., None, :]
+        else:
+            step = gradient * tf.math.rsqrt(tf.convert_to_tensor(kept[0]))
+        step = step / tf.maximum(1.0, _root_mean_square(step) / self.clip_threshold)
+        size = tf.maximum(self.epsilon_2, _root_mean_square(variable))
+        self.assign_sub(variable, learning_rate * size * step)
+
+
+def _root_mean_square(values: Any) -> Any:
+    return tf.sqrt(tf.reduce_mean(tf.square(values)))

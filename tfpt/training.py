@@ -1,8 +1,8 @@
 """Compile and fit: Keras' own loop, with a run folder that can be stopped and gone on with."""
 
 import contextlib
-import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +11,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines
-from tfpt.callbacks import (
-    EndAt,
-    KeepRecords,
-    StopOnNonFiniteLoss,
-    VerifyStores,
-    history,
-    was_stopped,
-)
+from tfpt import config, distribution, objectives, optimization, pipelines, schedules
+from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
+from tfpt.clock import KeepTime
+from tfpt.failures import RecordSkipped, StopOnNonFiniteLoss
 from tfpt.preemption import SaveOnTermination
+from tfpt.watched_rows import WatchRows
+from tfpt.watching import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,32 +47,43 @@ def compile(  # noqa: A001 - the name users know from Keras
     warmup_steps: int = 0,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
+    step: config.Step | None = None,
 ) -> None:
-    """Give a model its optimizer: AdamW, warm-up and linear decay, clipping by the global norm.
+    """Give a model its optimizer, the course of the learning rate, and how a step is taken.
 
     Args:
         model: From `objectives.model`; inside the scope of its strategy.
         learning_rate: The peak.
-        total_steps: Optimizer steps until the learning rate is 0; `fit` ends there.
+        total_steps: Optimizer steps until the learning rate is 0; `fit` ends there. Where
+            `model.state.hours` is set before, the learning rate follows the clock, `fit` ends after
+            these hours, and this only says where in the time the fall begins; see `schedules`.
         warmup_steps: Steps of linear rise.
-        weight_decay: AdamW's, none on norms and biases.
+        weight_decay: Of `optimization.optimizer`, none on norms and biases.
         clip_norm: Largest global norm of the gradient; 0 is no limit.
+        step: AdamW with linear decay unless it says otherwise; see `config.Step`.
 
     Raises:
         ValueError: A number is out of range.
     """
+    step = step or config.Step()
     if clip_norm < 0:
         raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
-    optimizer = optimization.adamw(
-        learning_rate=learning_rate,
+    learning_rates = schedules.schedule(
+        step.schedule,
+        peak=learning_rate,
         warmup_steps=warmup_steps,
         total_steps=total_steps,
-        weight_decay=weight_decay,
+        cooldown_rate=step.cooldown_rate,
+        progress=model.state.progress if model.state.hours else None,
     )
-    # Keras' "auto" would turn XLA on for a GPU, where a strategy then fails.
-    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer = optimization.optimizer(step.optimizer, learning_rates, weight_decay=weight_decay)
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=distribution.compiles(model.distribute_strategy, step.jit_compile),
+        steps_per_execution=step.steps_per_execution,
+    )
     optimizer.build(model.trainable_variables)
-    model.set_limits(clip_norm=clip_norm, total_steps=total_steps)
+    model.prepare(step, clip_norm=clip_norm, total_steps=total_steps)
 
 
 def fit(
@@ -88,7 +96,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
 ) -> list[dict[str, float]]:
-    """Train to the `total_steps` of `compile`, or on from where the run was stopped.
+    """Train to the end that `compile` was told, or on from where the run was stopped.
 
     Every epoch ends with a validation and a checkpoint. Killed at any moment and started again, the
     run goes on from the last checkpoint with the batches and the dropout it would have had.
@@ -99,7 +107,8 @@ def fit(
         run: The run folder.
         steps_per_epoch: Steps between two checkpoints.
         validation: What each epoch is measured on, and how the best one is chosen.
-        callbacks: Keras callbacks besides those of the run folder.
+        callbacks: Keras callbacks besides those of the run folder. A `watching.Watch` takes the
+            place of the one that writes a point of the curves every 100 steps.
         verbose: Of Keras `fit`.
 
     Returns:
@@ -120,36 +129,71 @@ def fit(
     done = run.restore(model)
     # What was measured after the checkpoint is measured again.
     records = [record for record in history(run) if record["step"] <= done]
-    if done < model.total_steps and not was_stopped(records, monitor, patience):
-        strategy = model.distribute_strategy
-        dataset = distribution.distribute(strategy, batches, done)
-        own = [
-            EndAt(model.total_steps),
-            StopOnNonFiniteLoss(),
-            KeepRecords(run, monitor, patience),
-            keras.callbacks.TensorBoard(
-                str(run.path / "logs"), update_freq="epoch", profile_batch=0, write_graph=False
-            ),
-        ]
-        with (
-            pipelines.damage_named(),
-            pipelines.service_errors_named(),
-            SaveOnTermination(run) as on_termination,
-            contextlib.ExitStack() as at_end,
-        ):
-            at_end.callback(run.wait)  # for the last checkpoint; also after an error
+    if _has_ended(model) or was_stopped(records, monitor, patience):
+        return history(run)
+    strategy = model.distribute_strategy
+    dataset = distribution.distribute(strategy, batches, done)
+    given = [one for one in callbacks if isinstance(one, Watch)]
+    watch = given[0] if given else Watch(run)
+    watch.element_spec = dataset.element_spec
+    hours = model.state.hours
+    own = [
+        KeepTime(hours, run) if hours else EndAt(model.total_steps),
+        # What was measured is written before the checkpoint after which it is not measured again.
+        watch,
+        *([WatchRows(run, validation.data)] if validation else []),
+        StopOnNonFiniteLoss(run, batches),
+        RecordSkipped(run),
+        KeepRecords(run, monitor, patience),
+        *(one for one in callbacks if one is not watch),
+    ]
+    measured = validation and distribution.distribute(strategy, lambda _: validation.data, 0)
+    if done % steps_per_epoch:
+        model.keep_sums()
+    # By the clock `fit` is told to stop; until then it needs some number of epochs.
+    total_steps = sys.maxsize if hours else model.total_steps
+    with (
+        pipelines.damage_named(),
+        pipelines.service_errors_named(),
+        SaveOnTermination(run) as on_termination,
+        contextlib.ExitStack() as at_end,
+    ):
+        at_end.callback(run.wait)  # for the last checkpoint; also after an error
+        for epoch, epochs, steps in _epochs(done, total_steps, steps_per_epoch):
             model.fit(
                 dataset,
-                initial_epoch=done // steps_per_epoch,
-                epochs=math.ceil(model.total_steps / steps_per_epoch),
-                steps_per_epoch=steps_per_epoch,
-                validation_data=validation
-                and distribution.distribute(strategy, lambda _: validation.data, 0),
-                callbacks=[*own, *callbacks, on_termination],
+                initial_epoch=epoch,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=measured,
+                callbacks=[*own, on_termination],
                 verbose=verbose,
                 shuffle=False,
             )
+            if model.stop_training:
+                break
+            dataset = distribution.distribute(strategy, batches, int(model.steps.numpy()))
     return history(run)
+
+
+def _has_ended(model: objectives.Model) -> bool:
+    if model.state.hours:
+        return float(model.state.progress.numpy()) >= 1
+    return int(model.steps.numpy()) >= model.total_steps
+
+
+def _epochs(done: int, total_steps: int, steps_per_epoch: int) -> Iterator[tuple[int, int, int]]:
+    """The first epoch, the end of the last and the steps of each, for the calls of `fit`.
+
+    An epoch in which a run was stopped is ended by a call of its own, since Keras has no other way
+    to begin within one.
+    """
+    epoch, within = divmod(done, steps_per_epoch)
+    if within:
+        yield epoch, epoch + 1, steps_per_epoch - within
+        epoch += 1
+    if epoch * steps_per_epoch < total_steps:
+        yield epoch, -(-total_steps // steps_per_epoch), steps_per_epoch
 
 
 def _check_monitor(model: objectives.Model, monitor: str | None) -> None:
@@ -182,12 +226,13 @@ def pretrain(
         ValueError: A store is not what was written; found while training goes on.
     """
     numbers: config.Training = settings.training
+    distribution.threads(numbers.step.cpu_shards)
     strategy = distribution.strategy(numbers.strategy)
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
     done = steps_done(out)
-    if done < numbers.total_steps:
+    if numbers.hours or done < numbers.total_steps:
         data.train_batches(done)  # what is wrong, as a service that is not there, shows now
     run = Run(
         out,
@@ -199,6 +244,7 @@ def pretrain(
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, data.tokenizer)
+        model.state.hours = numbers.hours
         compile(
             model,
             learning_rate=numbers.learning_rate,
@@ -206,6 +252,7 @@ def pretrain(
             warmup_steps=numbers.warmup_steps,
             weight_decay=numbers.weight_decay,
             clip_norm=numbers.clip_norm,
+            step=numbers.step,
         )
     fit(
         model,
@@ -213,7 +260,11 @@ def pretrain(
         run,
         steps_per_epoch=numbers.steps_per_epoch,
         validation=None if data.validation is None else Validation(data=data.validation),
-        callbacks=[VerifyStores(data.stores), *callbacks],
+        callbacks=[
+            Watch(run, log_steps=numbers.log_steps, profile_steps=numbers.profile_steps),
+            VerifyStores(data.stores),
+            *callbacks,
+        ],
         verbose=verbose,
     )
     return run
@@ -242,6 +293,8 @@ def finetune(
         ValueError, FileNotFoundError, FileExistsError: What is wrong with settings, data or folder.
         FloatingPointError: The loss is not finite any more.
     """
+    numbers: config.FineTuning = settings.training
+    distribution.threads(numbers.step.cpu_shards)
     source = open_run(settings.start) if settings.start else None
     if source is not None:
         settings = _with_size_of(source, settings, recipe)
@@ -259,7 +312,6 @@ def finetune(
             "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
             "(--set data.vocabulary=vocab.txt)."
         )
-    numbers: config.FineTuning = settings.training
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
@@ -284,6 +336,7 @@ def finetune(
             warmup_steps=int(numbers.warmup_rate * total_steps),
             weight_decay=numbers.weight_decay,
             clip_norm=numbers.clip_norm,
+            step=numbers.step,
         )
     fit(
         model,
@@ -295,7 +348,7 @@ def finetune(
             monitor="val_classification_accuracy",
             patience=numbers.patience,
         ),
-        callbacks=callbacks,
+        callbacks=[Watch(run, log_steps=numbers.log_steps), *callbacks],
         verbose=verbose,
     )
     return run

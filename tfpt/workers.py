@@ -49,6 +49,14 @@ def check_same_step(strategy: tf.distribute.Strategy, step: int) -> None:
         )
 
 
+def mean(strategy: tf.distribute.Strategy, value: float) -> float:
+    """The mean of a number over all workers, the same for each of them; waits for them."""
+    if not has_several(strategy):
+        return value
+    mine = strategy.run(lambda: tf.constant([value], tf.float64))
+    return float(tf.reduce_mean(strategy.gather(mine, axis=0)))
+
+
 class StopTogether:
     """Lets workers agree on the step that all of them stop at, by an empty file in a folder.
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny_bert
 
 from tfpt import models
-from tfpt.models import layers
+from tfpt.models import fused
 
 BYTES = 1 << 20
 
@@ -177,8 +177,8 @@ def test_dropout_hits_every_place_it_should(monkeypatch):
         drawn.append(noise.numpy())
         return noise
 
-    original = layers.random_bytes
-    monkeypatch.setattr(layers, "random_bytes", recorded)
+    original = fused.random_bytes
+    monkeypatch.setattr(fused, "random_bytes", recorded)
     encoder(num_layers=2, dropout_rate=0.1)(inputs(2), training=True)
     wide, square = (2 * 12, 16), (2, 2, 12, 12)
     assert [noise.shape for noise in drawn] == [(2, 12, 16), *2 * [square, wide, wide]]
@@ -187,8 +187,8 @@ def test_dropout_hits_every_place_it_should(monkeypatch):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate):
-    noise = layers.random_bytes([BYTES], tf.constant([3, 4]), 0)
-    dropped = layers.dropout(tf.ones([BYTES]), noise, rate).numpy()
+    noise = fused.random_bytes([BYTES], tf.constant([3, 4]), 0)
+    dropped = fused.dropout(tf.ones([BYTES]), noise, rate).numpy()
     share = np.mean(dropped == 0)
     # The rate is rounded to 1/256; the rest is chance, 4 standard deviations.
     assert abs(share - rate) < 0.5 / 256 + 4 * np.sqrt(rate * (1 - rate) / BYTES)
@@ -198,14 +198,14 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate):
 
 @pytest.mark.parametrize(("rate", "share"), [(1e-6, 1 / 256), (0.9999, 255 / 256)])
 def test_extreme_rates_drop_something_and_not_all(rate, share):
-    noise = layers.random_bytes([BYTES], tf.constant([3, 4]), 0)
-    dropped = layers.dropout(tf.ones([BYTES]), noise, rate).numpy()
+    noise = fused.random_bytes([BYTES], tf.constant([3, 4]), 0)
+    dropped = fused.dropout(tf.ones([BYTES]), noise, rate).numpy()
     assert abs(np.mean(dropped == 0) - share) < 4 * np.sqrt(share * (1 - share) / BYTES)
 
 
 def test_random_bytes_are_uniform_and_follow_from_seed_and_number():
     def drawn(*seed, number=0, shape=(BYTES,)):
-        return layers.random_bytes(shape, tf.constant(seed, tf.uint32), number).numpy()
+        return fused.random_bytes(shape, tf.constant(seed, tf.uint32), number).numpy()
 
     counts = np.bincount(drawn(1, 2), minlength=256)
     expected = BYTES / 256
@@ -233,10 +233,10 @@ def test_gather_rows_and_its_gradient_equal_those_of_gather():
             loss = tf.reduce_sum(gather(table, ids) * upstream)
         return tf.convert_to_tensor(tape.gradient(loss, table))
 
-    np.testing.assert_array_equal(layers.gather_rows(table, ids), tf.gather(table, ids))
+    np.testing.assert_array_equal(fused.gather_rows(table, ids), tf.gather(table, ids))
     for chosen in (slice(None), slice(0)):
         np.testing.assert_allclose(
-            gradient(layers.gather_rows, ids[chosen], upstream[chosen]),
+            gradient(fused.gather_rows, ids[chosen], upstream[chosen]),
             gradient(tf.gather, ids[chosen], upstream[chosen]),
             atol=1e-6,
         )
@@ -264,7 +264,7 @@ def test_layer_norm_and_its_gradients_equal_those_of_keras():
         loss = tf.reduce_sum(result * upstream)
     sources = [x, *(weight.value for weight in reference.trainable_weights)]
     expected = [result, *tape.gradient(loss, sources)]
-    found = gradients(layers.layer_norm, [x, scale, offset])
+    found = gradients(fused.layer_norm, [x, scale, offset])
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
 
@@ -272,15 +272,15 @@ def test_layer_norm_and_its_gradients_equal_those_of_keras():
 def test_the_pieces_between_products_equal_plain_references():
     random = np.random.default_rng(0)
     scores = random.normal(size=(2, 3, 4, 4)).astype("float32")
-    bias = layers.mask_bias(tf.constant([[1, 1, 1, 0], [1, 1, 1, 1]]))
-    weights = layers.masked_softmax(scores, bias, None, 0.0).numpy()
+    visible = tf.constant([[1, 1, 1, 0], [1, 1, 1, 1]])[:, None, None, :] != 0
+    weights = fused.masked_softmax(scores, visible, None).numpy()
     exponents = np.exp(scores) * np.array([[1, 1, 1, 0], [1, 1, 1, 1]])[:, None, None, :]
     np.testing.assert_allclose(weights, exponents / exponents.sum(-1, keepdims=True), atol=1e-6)
 
     x = random.normal(size=(3, 8)).astype("float32")
     error_function = np.vectorize(math.erf)
     expected = (x + 0.5) * (1 + error_function((x + 0.5) / np.sqrt(2))) / 2
-    np.testing.assert_allclose(layers.bias_gelu(x, np.float32(0.5)), expected, atol=1e-6)
+    np.testing.assert_allclose(fused.bias_gelu(x, np.float32(0.5)), expected, atol=1e-6)
 
 
 def test_no_two_weights_share_a_path():

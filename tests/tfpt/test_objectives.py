@@ -8,8 +8,8 @@ import scipy.special
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import models, objectives
-from tfpt.objectives.text import cross_entropy, is_correct
+from tfpt import config, models, objectives
+from tfpt.models.fused import cross_entropy, is_correct
 
 B, P, V = tiny_bert.B, tiny_bert.P, tiny_bert.V
 
@@ -222,7 +222,7 @@ def test_gradients_are_clipped_by_their_global_norm():
         model = tiny_bert.pretrainer()
         before = tiny_bert.values(model)
         model.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=False)
-        model.set_limits(clip_norm=clip_norm, total_steps=1)
+        model.prepare(config.Step(), clip_norm=clip_norm, total_steps=1)
         model.train_on_batch(*data)
         after = tiny_bert.values(model)
         length = np.sqrt(sum(((after[name] - before[name]) ** 2).sum() for name in before))

@@ -47,6 +47,15 @@ def rows(num_rows=B, *, seed=0, num_positions=T):
     )
 
 
+def uneven_rows(num_rows):
+    """Rows with targets in few places: in some batches one device of two has none."""
+    features, labels, weights = rows(num_rows, seed=5)
+    for number in range(0, num_rows, B // 2):
+        weights["masked_lm"][number : number + 4] *= number % 3 != 1
+    weights["next_sentence"] *= np.random.default_rng(0).random((num_rows, 1)) < 0.7
+    return features, labels, weights
+
+
 def stream(first_batch=0, *, data=None, batch_size=B):
     """Batches without end: a function of the number of the first."""
     data = rows(4 * B) if data is None else data
@@ -54,13 +63,12 @@ def stream(first_batch=0, *, data=None, batch_size=B):
     return dataset.repeat().skip(first_batch)
 
 
-def pretrainer(*, seed=1, **changes) -> objectives.Model:
+def pretrainer(*, seed=1, product_dtype="float32", **changes) -> objectives.Model:
     """An encoder with both of BERT's objectives; the seed draws its first weights."""
     keras.utils.set_random_seed(seed)
-    encoder = models.encoder(size(**changes), V)
-    return objectives.model(
-        encoder, objectives.masked_lm(encoder), objectives.next_sentence(encoder)
-    )
+    encoder = models.encoder(size(**changes), V, product_dtype=product_dtype)
+    masked_lm = objectives.masked_lm(encoder, product_dtype=product_dtype)
+    return objectives.model(encoder, masked_lm, objectives.next_sentence(encoder))
 
 
 def compiled(model=None, **changes) -> objectives.Model:

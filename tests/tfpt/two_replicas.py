@@ -16,16 +16,6 @@ from tfpt import distribution, training
 from tfpt.objectives.text import Dropout
 
 
-def uneven_rows(num_rows):
-    """Rows with targets in few places: in some batches one replica has none."""
-    features, labels, weights = tiny_bert.rows(num_rows, seed=5)
-    random = np.random.default_rng(0)
-    for number in range(0, num_rows, tiny_bert.B // 2):
-        weights["masked_lm"][number : number + 4] *= number % 3 != 1
-    weights["next_sentence"] *= random.random((num_rows, 1)) < 0.7
-    return features, labels, weights
-
-
 class KeepLogs(keras.callbacks.Callback):
     """The logs of each step."""
 
@@ -38,7 +28,7 @@ class KeepLogs(keras.callbacks.Callback):
 
 
 def train(name, out):
-    data = uneven_rows(4 * tiny_bert.B)
+    data = tiny_bert.uneven_rows(4 * tiny_bert.B)
     validation = tiny_bert.stream(data=data).take(3)
     strategy = distribution.strategy(name)
     with strategy.scope():

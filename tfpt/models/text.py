@@ -17,16 +17,23 @@ _PACKED_INPUTS = (features.TEXT_IDS, features.POSITION_IDS, features.TEXT_POSITI
 
 
 def encoder(
-    size: Model, vocabulary_size: int, *, product_dtype: str = "float32", packed: bool = False
+    size: Model,
+    vocabulary_size: int,
+    *,
+    product_dtype: str = "float32",
+    packed: bool = False,
+    rematerialize: bool = False,
 ) -> keras.Model:
     """BERT's encoder: token, segment and position embeddings, transformer layers, a pooler.
 
     Args:
         size: Its numbers, such as `models.BERT_BASE`.
         vocabulary_size: V, entries of the vocabulary.
-        product_dtype: Of the operands of matrix products: "float32", or "bfloat16" for speed.
-            Weights, sums and outputs are float32 either way.
+        product_dtype: Of the operands of matrix products: "float32", or "bfloat16" or "float16"
+            for speed. Weights, sums and outputs are float32 either way.
         packed: Whether a row may hold several texts. The weights are the same.
+        rematerialize: Whether training calculates the states inside of a layer again in the
+            backward pass instead of keeping them: less memory, a third more arithmetic.
 
     Returns:
         A functional model from `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T) each, to
@@ -49,8 +56,11 @@ def encoder(
     positions = PositionEmbedding(
         size.max_sequence_length, size.dropout_rate, name="position_embedding"
     )
-    x = tokens(inputs[features.TOKEN_IDS]) + segments(inputs[features.SEGMENT_IDS])
-    x = positions(x, inputs[features.POSITION_IDS]) if packed else positions(x)
+    x = positions(
+        tokens(inputs[features.TOKEN_IDS]),
+        segments(inputs[features.SEGMENT_IDS]),
+        inputs[features.POSITION_IDS] if packed else None,
+    )
 
     # Layers
     for number in range(size.num_layers):
@@ -60,6 +70,7 @@ def encoder(
             size.dropout_rate,
             product_dtype=product_dtype,
             packed=packed,
+            rematerialize=rematerialize,
             name=f"layer_{number}",
         )
         x = layer(x, texts)

@@ -1,12 +1,16 @@
 """The one `keras.Model` subclass: a functional model that carries its objectives and its step."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfpt import config, distribution, features
+from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
+from tfpt.objectives.step_state import COUNTS, FIRST_LOSS_SCALE, Mean, StepState
 
 
 def model(encoder: keras.Model, *objectives: Objective) -> "Model":
@@ -39,45 +43,121 @@ class Model(keras.Model):
     """A functional model with the training step of its objectives.
 
     The loss of each objective is the sum over its targets, by weight, divided by the sum of the
-    weights over the global batch: the mean over real targets, on any number of devices.
-    `fit`, `evaluate`, `predict` and callbacks are Keras' own.
+    weights over the global batch: the mean over real targets, on any number of devices and in any
+    number of parts. `fit`, `evaluate`, `predict` and callbacks are Keras' own.
     """
 
     encoder: keras.Model
     objectives: tuple[Objective, ...]
+    step: config.Step
     clip_norm: float
     total_steps: int
+    state: StepState
+    averages: dict[str, tf.Variable]
+    input_clock: InputClock
     train_function: Any
     test_function: Any
 
     def carry(self, encoder: keras.Model, objectives: tuple[Objective, ...]) -> None:
         """Take the objectives along; called once by `objectives.model`."""
-        # Keras would track a model or a list assigned to an attribute as a part of this one.
-        object.__setattr__(self, "encoder", encoder)
-        object.__setattr__(self, "objectives", tuple(objectives))
-        means: dict[str, keras.metrics.Metric] = {}
-        for objective in objectives:
-            for kind in ("loss", *objective.metrics):
-                name = f"{objective.name}_{kind}"
-                means[name] = keras.metrics.Mean(name=name)
-        object.__setattr__(self, "_means", {"loss": TotalLoss(objectives, means), **means})
-        self.set_limits(clip_norm=0.0, total_steps=0)
+        # Keras would track a model, a list or a variable assigned to an attribute as a part of
+        # this one.
+        keep = object.__setattr__
+        keep(self, "encoder", encoder)
+        keep(self, "objectives", tuple(objectives))
+        kinds = [(o.name, kind) for o in objectives for kind in ("loss", *o.metrics)]
+        keep(self, "state", StepState([f"{name}_{kind}" for name, kind in kinds]))
+        total = {f"{objective.name}_loss": objective.weight for objective in objectives}
+        means = [Mean(name, self.state, {name: 1.0}) for name in self.state.names]
+        keep(self, "_means", (Mean("loss", self.state, total), *means))
+        keep(self, "averages", {})
+        keep(self, "input_clock", InputClock())
+        keep(self, "_keeps_sums", False)
+        self._take(config.Step(), clip_norm=0.0, total_steps=0)
 
-    def set_limits(self, *, clip_norm: float, total_steps: int) -> None:
-        """The largest global norm of a gradient (0 is no limit), and the step training ends at."""
+    def prepare(self, step: config.Step, *, clip_norm: float, total_steps: int) -> None:
+        """Say how a step is taken; called once by `training.compile`, in the strategy's scope.
+
+        Args:
+            step: See `config.Step`.
+            clip_norm: Largest global norm of a gradient; 0 is no limit.
+            total_steps: Steps that training ends at.
+        """
+        self._take(step, clip_norm=clip_norm, total_steps=total_steps)
+        if step.ema_momentum:
+            self.averages.update(
+                {
+                    weight.path: keras.Variable(
+                        weight.value, dtype=weight.dtype, trainable=False, name="average"
+                    ).value
+                    for weight in self.trainable_weights
+                }
+            )
+        if _computes_in_float16(self):
+            self.state.loss_scale.assign(FIRST_LOSS_SCALE)
+
+    def _take(self, step: config.Step, *, clip_norm: float, total_steps: int) -> None:
+        object.__setattr__(self, "step", step)
         object.__setattr__(self, "clip_norm", clip_norm)
         object.__setattr__(self, "total_steps", total_steps)
 
     @property
+    def steps(self) -> keras.Variable:
+        """int64 (): batches taken; batch number N is that of step N, from 0."""
+        return self.state.steps
+
+    def step_state(self) -> dict[str, tf.Variable]:
+        """What the next step depends on besides weights, random states and optimizer, by name."""
+        return self.state.variables()
+
+    def read_window(self) -> dict[str, float]:
+        """What the steps since the last call came to; see `StepState.read_window`."""
+        window = self.state.read_window()
+        losses = (o.weight * window[f"{o.name}_loss"] for o in self.objectives)
+        return {"loss": sum(losses), **window}
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self._means.values())
+        return list(self._means)
+
+    def keep_sums(self) -> None:
+        """Let the next epoch go on with the sums that were restored, once."""
+        object.__setattr__(self, "_keeps_sums", True)
+
+    def reset_metrics(self) -> None:
+        """Keras calls it at the start of an epoch and of an evaluation."""
+        if self._keeps_sums:
+            object.__setattr__(self, "_keeps_sums", False)
+        else:
+            self._means[0].reset_state()  # of all means: they are rows of one variable
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the weights are their moving averages; as they are without `ema_momentum`."""
+        weights = [weight.value for weight in self.trainable_weights if self.averages]
+        averages = list(self.averages.values())
+        trained = [tf.identity(weight) for weight in weights]
+        try:
+            for weight, average in zip(weights, averages, strict=True):
+                weight.assign(average)
+            yield
+        finally:
+            for weight, value in zip(weights, trained, strict=True):
+                weight.assign(value)
+
+    def evaluate(self, *args, **kwargs):
+        """Keras' own, with the averages of the weights where there are any."""
+        with self.averaged():
+            return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
         """Keras calls it at the start of `fit`."""
         if self.train_function is None or force:
+            _check_optimizer(self.optimizer)
             # Its variables cannot be made inside of a step.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+            _take_summed_gradients(self.optimizer)
             self.train_function = self._on_all_replicas(self.train_step)
         return self.train_function
 
@@ -96,17 +176,17 @@ class Model(keras.Model):
         Keras' own averages the metrics of the replicas, however many targets each of them has.
         """
         strategy = self.distribute_strategy
-        if self.jit_compile:
-            step = tf.function(step, jit_compile=True)
+        next_batch = self.input_clock.next
+        if self.jit_compile and strategy.num_replicas_in_sync == 1:
+            step = tf.function(step, jit_compile=True, autograph=False)
         step = tf.autograph.experimental.do_not_convert(step)
 
         def advance(iterator):
             count = self.steps_per_execution
             for _ in range(count) if count == 1 else tf.range(count):
-                strategy.run(step, args=(next(iterator),))
+                strategy.run(step, args=(next_batch(iterator),))
 
         compiled = advance if self.run_eagerly else tf.function(advance, reduce_retracing=True)
-        # Read outside of the replicas: sums over all of them.
         read_metrics = tf.function(self.get_metrics_result)
 
         def execute(iterator):
@@ -118,24 +198,95 @@ class Model(keras.Model):
         return execute
 
     def train_step(self, data: Any) -> None:
-        """One optimizer step on a replica's share of `(features, labels, weights)`."""
-        features, labels, weights = _parts(data)
-        targets = self._global_targets(weights)
-        with tf.GradientTape() as tape:
-            outputs = self(features, training=True)
-            losses = self._target_losses(labels, outputs)
-            loss = self._total(losses, weights, targets)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = [weight.value for weight in self.trainable_weights]
-        gradients = self._clipped(tape.gradient(scaled, variables))
-        self.optimizer.apply(gradients, self.trainable_weights)
-        self._update(labels, outputs, weights, losses)
+        """One optimizer step, on a replica's share of `(features, labels, weights)`."""
+        batch = _parts(data)
+        scale = self.state.loss_scale.value
+        targets = self._global_targets(batch[2])
+        local = self._gradients
+        if self.jit_compile and distribution.num_replicas() > 1:
+            # Collective operations stay outside. Made anew for each replica, whose variables it
+            # reads.
+            local = tf.function(local, jit_compile=True, autograph=False)
+        gradients, sums = distribution.summed(local(batch, targets, scale))
+
+        norm = tf.linalg.global_norm(gradients) / scale
+        is_finite = tf.math.is_finite(norm) & tf.reduce_all(tf.math.is_finite(sums))
+        accepted = tf.cast(self.optimizer.iterations.value, tf.int64)
+        ok = self.state.judge(norm, is_finite, self.step.max_spike, accepted)
+        factor = 1.0 / scale
+        if self.clip_norm:
+            factor = factor * self.clip_norm / tf.maximum(norm, self.clip_norm)
+        if self.clip_norm or self._scales_loss:
+            gradients = [gradient * factor for gradient in gradients]
+        distribution.apply_where(ok, self._apply, gradients)
+        if self._scales_loss:
+            self.state.adapt_loss_scale(is_finite)
+        self.state.add_step(sums, norm, ok)
 
     def test_step(self, data: Any) -> None:
         """Loss and metrics on a replica's share of `(features, labels, weights)`."""
-        features, labels, weights = _parts(data)
-        outputs = self(features, training=False)
-        self._update(labels, outputs, weights, self._target_losses(labels, outputs))
+        features_, labels, weights = _parts(data)
+        outputs = self(features_, training=False)
+        losses = self._target_losses(labels, outputs)
+        sums = self._sums(features_, labels, weights, outputs, losses)
+        self.state.add(distribution.summed(sums))
+
+    @property
+    def _scales_loss(self) -> bool:
+        return _computes_in_float16(self)
+
+    def _gradients(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
+        """Gradients of the scaled loss and sums over this replica's rows, part after part.
+
+        Only one part's states are held at a time.
+        """
+        count = self.step.accumulation_steps
+        if count == 1:
+            return self._shards(batch, targets, scale)
+        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+
+        def add(number, gradients, sums):
+            part = tf.nest.map_structure(lambda rows: rows[number], parts)
+            more, more_sums = self._shards(part, targets, scale)
+            return number + 1, _added(gradients, more), sums + more_sums
+
+        nothing = [tf.zeros(weight.shape) for weight in self.trainable_weights]
+        no_sums = tf.zeros([len(self.state.names) + len(COUNTS), 2])
+        _, gradients, sums = tf.while_loop(
+            lambda number, *_: number < count,
+            add,
+            (tf.constant(0), nothing, no_sums),
+            parallel_iterations=1,
+            maximum_iterations=count,
+        )
+        return gradients, sums
+
+    def _shards(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
+        """The same for parts that do not wait for one another."""
+        count = self.step.cpu_shards
+        if count == 1:
+            return self._part(batch, targets, scale)
+        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+        gradients, sums = self._part(tf.nest.map_structure(lambda x: x[0], parts), targets, scale)
+        for number in range(1, count):
+            part = tf.nest.map_structure(lambda rows, number=number: rows[number], parts)
+            more, more_sums = self._part(part, targets, scale)
+            gradients, sums = _added(gradients, more), sums + more_sums
+        return gradients, sums
+
+    def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
+        features_, labels, weights = batch
+        with tf.GradientTape() as tape:
+            outputs = self(features_, training=True)
+            losses = self._target_losses(labels, outputs)
+            scaled = self._total(losses, weights, targets) * scale
+        variables = [weight.value for weight in self.trainable_weights]
+        # What the loss does not depend on has a gradient of zero, on every device and in any part.
+        gradients = tape.gradient(
+            scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        sums = self._sums(features_, labels, weights, outputs, losses)
+        return [_dense(gradient) for gradient in gradients], sums
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
         return {
@@ -145,14 +296,12 @@ class Model(keras.Model):
 
     def _global_targets(self, weights) -> dict[str, Any]:
         """The number of real targets of each objective, over all replicas."""
-        sums = {name: tf.reduce_sum(weight) for name, weight in weights.items()}
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            sums = {name: context.all_reduce("SUM", value) for name, value in sums.items()}
-        return sums
+        names = [objective.name for objective in self.objectives]
+        sums = distribution.summed(tf.stack([tf.reduce_sum(weights[name]) for name in names]))
+        return dict(zip(names, tf.unstack(sums), strict=True))
 
     def _total(self, losses, weights, targets):
-        """This replica's share of the global loss; the shares sum up to it."""
+        """This part's share of the global loss; the shares sum up to it."""
         return tf.add_n(
             [
                 objective.weight
@@ -164,27 +313,32 @@ class Model(keras.Model):
             ]
         )
 
-    def _clipped(self, gradients):
-        """Gradients with a global norm of at most `clip_norm`, that of the global batch."""
-        if not self.clip_norm:
-            return gradients
-        context = tf.distribute.get_replica_context()
-        replicas = 1 if context is None else context.num_replicas_in_sync
-        if replicas > 1:
-            gradients = context.all_reduce("SUM", gradients)
-        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        # The optimizer sums up over replicas once more.
-        return [gradient / replicas for gradient in gradients] if replicas > 1 else gradients
-
-    def _update(self, labels, outputs, weights, losses) -> None:
-        """Add this batch to the running means."""
+    def _sums(self, features_, labels, weights, outputs, losses) -> Any:
+        """float32 (K, 2): of each mean the sum of values and of weights, then what is counted."""
+        rows = []
         for objective in self.objectives:
             name = objective.name
-            values = {"loss": losses[name]}
-            for kind, metric in objective.metrics.items():
-                values[kind] = metric(labels[name], outputs[name])
-            for kind, value in values.items():
-                self._means[f"{name}_{kind}"].update_state(value, weights[name])
+            weight = weights[name]
+            values = [losses[name]]
+            values += [metric(labels[name], outputs[name]) for metric in objective.metrics.values()]
+            total = tf.reduce_sum(weight)
+            rows += [tf.stack([tf.reduce_sum(value * weight), total]) for value in values]
+        tokens = features_.get(features.PADDING_MASK, features_.get(features.TOKEN_IDS))
+        any_rows = next(iter(features_.values()))
+        if tokens is None:
+            counts = [0.0, 0.0, tf.shape(any_rows)[0]]
+        else:
+            counts = [tf.math.count_nonzero(tokens), tf.size(tokens), tf.shape(any_rows)[0]]
+        rows += [tf.stack([tf.cast(count, tf.float32), 1.0]) for count in counts]
+        return tf.stack(rows)
+
+    def _apply(self, gradients: list[Any]) -> None:
+        """Move the weights, and their averages after them; on each replica."""
+        self.optimizer.apply(gradients, self.trainable_weights)
+        left = 1.0 - self.step.ema_momentum
+        for weight in self.trainable_weights if self.averages else ():
+            average = self.averages[weight.path]
+            average.assign_add(left * (weight.value - average))
 
 
 def _parts(data: Any) -> tuple[Any, Any, Any]:
@@ -197,20 +351,60 @@ def _parts(data: Any) -> tuple[Any, Any, Any]:
     return data
 
 
-class TotalLoss(keras.metrics.Metric):
-    """The weighted sum of the objectives' mean losses: what training minimizes."""
+def _divided(rows: Any, count: int) -> Any:
+    """(B, ...) -> (count, B / count, ...)."""
+    size = rows.shape[0]
+    if size is None or size % count:
+        told = "unknown many" if size is None else size
+        raise ValueError(
+            f"A device's {told} rows cannot be gone through in {count} even parts. Choose a batch "
+            "size that is a multiple of devices * accumulation_steps * cpu_shards, the same for "
+            "every batch (`batch(..., drop_remainder=True)`)."
+        )
+    return tf.reshape(rows, [count, size // count, *rows.shape[1:]])
 
-    def __init__(self, objectives: tuple[Objective, ...], means: dict[str, keras.metrics.Metric]):
-        super().__init__(name="loss")
-        self.parts = [
-            (objective.weight, means[f"{objective.name}_loss"]) for objective in objectives
-        ]
 
-    def update_state(self, *args, **kwargs) -> None:
-        """Nothing to do: the means are updated by themselves."""
+def _added(gradients: list[Any], more: list[Any]) -> list[Any]:
+    return [one + other for one, other in zip(gradients, more, strict=True)]
 
-    def reset_state(self) -> None:
-        """Nothing to do."""
 
-    def result(self):
-        return tf.add_n([weight * mean.result() for weight, mean in self.parts])
+def _dense(gradient: Any) -> Any:
+    """A gradient of gathered rows as a whole table; backbones of keras-hub have such."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows = gradient.dense_shape[0]
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
+
+
+def _computes_in_float16(model_: keras.Model) -> bool:
+    return any(
+        "float16" in (getattr(layer, "product_dtype", ""), layer.compute_dtype)
+        for layer in model_.layers
+    )
+
+
+def _check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuse what the step does itself, and what Keras does wrongly on several devices."""
+    wrong = [
+        name
+        for name in ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
+        if getattr(optimizer, name, None)
+    ]
+    wrong += ["use_ema"] if getattr(optimizer, "use_ema", False) else []
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        wrong.append("LossScaleOptimizer")
+    if wrong:
+        raise ValueError(
+            f"The optimizer has {', '.join(wrong)}; the model's own step clips, accumulates, "
+            "averages and scales, rightly on any number of devices. Give these numbers to "
+            "`training.compile(model, ..., clip_norm=, step=config.Step(...))`."
+        )
+
+
+def _take_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let `apply` take gradients that are summed up over replicas already.
+
+    Keras would sum them up once more, at the cost of a second exchange between the devices. It has
+    no public way to say so; tests/tfpt/test_distribution.py counts the exchanges.
+    """
+    optimizer._all_reduce_sum_gradients = list

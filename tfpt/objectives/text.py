@@ -8,15 +8,9 @@ import keras
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.models.layers import (
-    LayerNorm,
-    Linear,
-    StatesAt,
-    bias_gelu,
-    dropout,
-    matmul,
-    random_bytes,
-)
+from tfpt.models import fused
+from tfpt.models.fused import cross_entropy, is_correct
+from tfpt.models.layers import LayerNorm, Linear, StatesAt
 from tfpt.objectives.objective import Objective
 
 
@@ -123,16 +117,6 @@ def classification(
     )
 
 
-def cross_entropy(labels, logits):
-    """int32 (...) labels, (..., C) logits -> float32 (...)."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-
-
-def is_correct(labels, logits):
-    """int32 (...) labels, (..., C) logits -> float32 (...): 1 where the label's is largest."""
-    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
-
-
 class MaskedLMHead(keras.layers.Layer):
     """States at mask positions -> logits over the vocabulary, by the transposed token embedding."""
 
@@ -154,13 +138,18 @@ class MaskedLMHead(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(vocabulary_size,), initializer="zeros")
 
     def call(self, sequence, positions):
-        x = self.states_at(sequence, positions)
-        x = tf.reshape(x, [-1, sequence.shape[-1]])  # (B * P, H)
-        x = self.norm(bias_gelu(self.transform.product(x), self.transform.bias))
-        table = tf.convert_to_tensor(self.token_embedding.embeddings)
-        logits = matmul(x, table, self.product_dtype, transpose_y=True) + self.bias
-        logits = tf.reshape(logits, tf.concat([tf.shape(positions), [table.shape[0]]], axis=0))
-        return tf.ensure_shape(logits, [*positions.shape, table.shape[0]])
+        dtype = self.product_dtype
+        x = tf.reshape(self.states_at(sequence, positions), [-1, sequence.shape[-1]])  # (B * P, H)
+        x = fused.bias_gelu_norm(
+            self.transform.product(x),
+            self.transform.bias,
+            self.norm.scale,
+            self.norm.offset,
+            dtype=dtype,
+        )
+        product = fused.matmul(x, self.token_embedding.embeddings, dtype, transpose_y=True)
+        logits = fused.add_bias(product, self.bias)
+        return tf.reshape(logits, [*fused.shape_of(positions), logits.shape[-1]])
 
     def compute_output_shape(self, sequence_shape, positions_shape):
         return (*positions_shape, self.token_embedding.embeddings.shape[0])
@@ -177,4 +166,5 @@ class Dropout(keras.layers.Layer):
     def call(self, x, training=False):
         if not (training and self.rate):
             return x
-        return dropout(x, random_bytes(tf.shape(x), self.seed_generator.next(), 0), self.rate)
+        noise = fused.random_bytes(fused.shape_of(x), self.seed_generator.next(), 0)
+        return fused.dropout(x, noise, self.rate)

@@ -1,0 +1,156 @@
+"""The same step, however it is taken: in parts, by XLA, on replicas, on workers, in few bits."""
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("ways_to_step.py")
+# What a step may have besides; of each the values that are tried.
+AXES = {
+    "accumulation_steps": (1, 2),
+    "steps_per_execution": (1, 2),
+    "jit_compile": (False, True),
+    "clip_norm": (0.0, 0.05),
+    "ema_momentum": (0.0, 0.9),
+    "product_dtype": ("float32", "bfloat16", "float16"),
+}
+PLAIN = {name: values[0] for name, values in AXES.items()}
+# Rows in which each value of an axis meets each value of each other axis.
+PAIRS = [
+    dict(zip(AXES, row, strict=True))
+    for row in (
+        (1, 1, False, 0.0, 0.0, "float32"),
+        (2, 2, True, 0.05, 0.9, "float32"),
+        (1, 1, False, 0.05, 0.9, "float32"),
+        (2, 2, True, 0.0, 0.0, "float32"),
+        (1, 1, True, 0.0, 0.9, "bfloat16"),
+        (2, 2, False, 0.05, 0.0, "bfloat16"),
+        (1, 2, False, 0.0, 0.9, "float16"),
+        (2, 1, True, 0.05, 0.0, "float16"),
+    )
+]
+ALL = [dict(zip(AXES, row, strict=True)) for row in itertools.product(*AXES.values())]
+# After 20 steps, with weights that have moved by 0.02.
+TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-3, "float16": 1e-3}
+
+
+def references(ways):
+    """The plain step with each clipping; the averages do not change the weights."""
+    clipped = sorted({way["clip_norm"] for way in ways})
+    return [{**PLAIN, "clip_norm": clip_norm, "ema_momentum": 0.9} for clip_norm in clipped]
+
+
+def start(strategy, num_devices, folder, **environment):
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, strategy, str(num_devices), folder],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_workers(num_workers, folder):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    cluster = {"worker": addresses}
+    return [
+        start(
+            "multi_worker",
+            1,
+            folder,
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(num_workers)
+    ]
+
+
+def trained(folder, ways, kind, num_devices):
+    """The processes that train in each of the ways, and what they leave in the folder."""
+    folder.mkdir()
+    (folder / "ways.json").write_text(json.dumps(ways))
+    if kind == "multi_worker":
+        return start_workers(num_devices, folder)
+    return [start(kind, num_devices, folder)]
+
+
+def finish(processes, num_devices):
+    for process in processes:
+        out, error = process.communicate(timeout=3_000)
+        assert process.returncode == 0, error[-3_000:]
+        assert out.strip() == f"replicas {num_devices}"
+
+
+def results(folder, kind, number):
+    with np.load(folder / f"{kind}-{number}.npz") as file:
+        return dict(file)
+
+
+def compare(tmp_path, ways, kinds):
+    """Train in all ways on all kinds of devices, two at a time; compare with one device."""
+    plain = references(ways)
+    runs = {kind: trained(tmp_path / "-".join(map(str, kind)), ways, *kind) for kind in kinds}
+    finish(trained(tmp_path / "plain", plain, "one", 1), 1)
+    for (_, num_devices), processes in runs.items():
+        finish(processes, num_devices)
+    for kind, num_devices in kinds:
+        folder = tmp_path / f"{kind}-{num_devices}"
+        for number, way in enumerate(ways):
+            expected = results(
+                tmp_path / "plain", "one", [p["clip_norm"] for p in plain].index(way["clip_norm"])
+            )
+            found = results(folder, kind, number)
+            tolerance = TOLERANCE[way["product_dtype"]]
+            names = [name for name in found if name not in ("losses", "window")]
+            assert any(name.startswith("average ") for name in names) == bool(way["ema_momentum"])
+            different = {
+                name: float(np.abs(found[name] - expected[name]).max())
+                for name in names
+                if not np.allclose(found[name], expected[name], rtol=0, atol=tolerance)
+            }
+            assert not different, f"{kind} {num_devices} {way}"
+            stride = way["steps_per_execution"]
+            there, here = expected["losses"][stride - 1 :: stride], found["losses"]
+            print(kind, num_devices, way)
+            print(*(f"{one:.5f} {two:.5f}" for one, two in zip(there, here, strict=True)), sep="\n")
+            np.testing.assert_allclose(here, there, rtol=0, atol=5 * tolerance)
+            np.testing.assert_allclose(
+                found["window"], expected["window"], rtol=20 * tolerance, atol=5 * tolerance
+            )
+    return expected
+
+
+def test_each_value_meets_each_other():
+    for one, other in itertools.combinations(AXES, 2):
+        met = {(way[one], way[other]) for way in PAIRS}
+        assert met == set(itertools.product(AXES[one], AXES[other]))
+
+
+@pytest.mark.timeout(900)
+def test_all_pairs_train_alike_on_one_device_on_replicas_and_on_workers(tmp_path):
+    compare(tmp_path, PAIRS, [("one", 1), ("mirrored", 2), ("multi_worker", 2)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize("kind", [("one", 1), ("mirrored", 2), ("multi_worker", 2)])
+def test_the_full_product_trains_alike(tmp_path, kind):
+    compare(tmp_path, ALL, [kind])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("kind", [("mirrored", 4), ("multi_worker", 3)])
+def test_more_devices_train_alike(tmp_path, kind):
+    compare(tmp_path, PAIRS, [kind])

@@ -1,0 +1,110 @@
+"""The commands `tfpt pretrain` and `tfpt finetune`."""
+
+import json
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import click
+
+from tfpt import command, config, recipe_names
+from tfpt.command import quiet_tensorflow
+
+_strategy = click.option(
+    "--strategy",
+    type=click.Choice(config.STRATEGIES),
+    help="The devices: auto (a TPU, else all GPUs, else the CPU), one, mirrored, multi_worker or "
+    "tpu. As --set training.strategy=NAME.",
+)
+_out = click.option("--out", help="The run folder, new or to go on with.")
+
+
+@click.command(cls=command.Command)
+@click.argument("recipe")
+@command.setting
+@_strategy
+@_out
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only print what would be trained: configuration, devices, operations, memory and the "
+    "first batch.",
+)
+def pretrain(recipe, assignments, strategy, out, dry_run) -> None:
+    """Pre-train by a recipe into a run folder.
+
+    RECIPE is bert or a module of yours, by the name that imports it. A run that was stopped goes on
+    when its command is repeated.
+    """
+    chosen = _with_strategy(assignments, strategy)
+    module, settings = recipe_names.settings_of(recipe, chosen, "pretrain")
+    if dry_run:
+        _show(module, settings)
+    else:
+        _train("Pre-training", module, settings, out)
+
+
+@click.command(cls=command.Command)
+@click.argument("recipe")
+@click.option("--from", "start", default="", help="The run to take encoder and vocabulary from.")
+@command.setting
+@_strategy
+@_out
+def finetune(recipe, start, assignments, strategy, out) -> None:
+    """Fine-tune by a recipe into a run folder.
+
+    RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
+    goes on when its command is repeated.
+    """
+    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
+        raise ValueError(
+            f"Encoder and vocabulary come from --from {start}; leave out --set {taken[0]}."
+        )
+    chosen = [*_with_strategy(assignments, strategy), *([f"start={start}"] if start else [])]
+    module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
+    _train("Fine-tuning", module, settings, out)
+
+
+def _with_strategy(assignments: Sequence[str], strategy: str | None) -> list[str]:
+    """The assignments with that of --strategy."""
+    if strategy is None:
+        return list(assignments)
+    for one in assignments:
+        name, _, value = one.partition("=")
+        if name.strip() == "training.strategy" and value.strip() != strategy:
+            raise ValueError(
+                f"--strategy {strategy} and --set {one} differ; leave one of them out."
+            )
+    return [*assignments, f"training.strategy={strategy}"]
+
+
+def _show(module: ModuleType, settings: Any) -> None:
+    """Print what a pre-training would do."""
+    quiet_tensorflow()
+    from tfpt import console, dry_run
+
+    planned = dry_run.plan(module, settings)
+    click.echo(json.dumps(config.to_dict(settings), indent=2))
+    width = max(len(line.label) for line in (*planned.facts, *planned.batch))
+    for line in (*planned.facts, *planned.batch):
+        console.paragraph(line.label, line.text, width)
+
+
+def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
+    """Train behind a bar; where nothing is left to do, say so."""
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
+    quiet_tensorflow()
+    from tfpt import callbacks, console, preemption, training
+
+    train = training.pretrain if title == "Pre-training" else training.finetune
+    try:
+        with console.progress(title) as move:
+            bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
+            train(module, settings, out, callbacks=[bar], verbose=0)
+    except preemption.Preempted as stop:
+        click.echo(stop.message, err=True)
+        raise  # with its exit code
+    if getattr(bar, "first", None) is None:  # the step that training began at
+        click.echo(f"{out} was complete already.", err=True)
+    click.echo(out)
