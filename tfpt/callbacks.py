@@ -139,7 +139,9 @@ class Report(keras.callbacks.Callback):
         self._tokens = 0.0  # real ones in a step
         self._told = -math.inf
         self.show(distribution.describe(self.model.distribute_strategy, self.batch_size))
-        self.move(self.done, total=self.model.total_steps)
+        # By the clock nobody knows how many steps there will be.
+        self._last = math.inf if self.model.state.hours else self.model.total_steps
+        self.move(self.done, total=None if self.model.state.hours else self.model.total_steps)
 
     def on_epoch_begin(self, epoch, logs=None):
         # The speed is that of an epoch, without the validation before it.
@@ -151,9 +153,11 @@ class Report(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.done += batch - self._first + 1  # several where they are executed in one call
         now = time.monotonic()
-        if now - self._told < _SECONDS_BETWEEN_LINES and self.done < self.model.total_steps:
+        if now - self._told < _SECONDS_BETWEEN_LINES and self.done < self._last:
             return
         detail = f"loss {float(logs['loss']):.3f}"
+        if self.model.state.hours:
+            detail = f"{float(self.model.state.progress.numpy()):.0%} of the time, {detail}"
         self._tokens = self.model.state.tokens_per_step() or self._tokens
         # Read after the loss, which waits for the device.
         now = self._told = time.monotonic()

@@ -70,7 +70,7 @@ def compile(  # noqa: A001 - the name users know from Keras
         raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
     learning_rates = schedules.schedule(
         step.schedule,
-        peak=learning_rate,
+        learning_rate=learning_rate,
         warmup_steps=warmup_steps,
         total_steps=total_steps,
         cooldown_rate=step.cooldown_rate,
@@ -317,6 +317,11 @@ def finetune(
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
+    if data.steps_per_epoch % numbers.step.steps_per_execution:
+        raise ValueError(
+            f"`training.step.steps_per_execution` is {numbers.step.steps_per_execution}, but the "
+            f"{data.steps_per_epoch} steps of an epoch are no multiple of it. Choose a divisor."
+        )
     run = Run(
         out,
         tokenizer=tokenizer,
