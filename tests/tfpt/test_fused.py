@@ -17,7 +17,7 @@ from tfpt.models import fused
 RATE = 0.1
 
 
-def pretrainer(*, packed=False, product_dtype="float32", **arguments):
+def pretrainer(*, packed=False, product_dtype="float32", deviation=0.3, **arguments):
     """Two layers, with random weights throughout: zeros and ones would hide mistakes."""
     size = tiny_bert.size(num_layers=2, dropout_rate=RATE)
     encoder = models.encoder(
@@ -31,7 +31,7 @@ def pretrainer(*, packed=False, product_dtype="float32", **arguments):
     random = np.random.default_rng(0)
     for weight in sorted(model.trainable_weights, key=lambda weight: weight.path):
         mean = 1.0 if weight.path.endswith("scale") else 0.0
-        weight.assign(random.normal(mean, 0.3, weight.shape))
+        weight.assign(random.normal(mean, deviation, weight.shape))
     return model
 
 
@@ -99,9 +99,13 @@ def plain_gradients(model, batch, noises):
             scores = tf.einsum("bahd,bakd->bahk", query, key) / np.sqrt(8)
             shares = dropped(tf.nn.softmax(tf.where(hidden[:, None], -np.inf, scores)))
             mixed = tf.concat(tf.unstack(shares @ value, axis=1), axis=-1)
-            x = norm(x + dropped(linear(mixed, f"{layer}/attention_output")), f"{layer}/attention_norm")
+            x = norm(
+                x + dropped(linear(mixed, f"{layer}/attention_output")), f"{layer}/attention_norm"
+            )
             inner = tf.nn.gelu(linear(x, f"{layer}/intermediate"), approximate=False)
-            x = norm(x + dropped(linear(inner, f"{layer}/output_projection")), f"{layer}/output_norm")
+            x = norm(
+                x + dropped(linear(inner, f"{layer}/output_projection")), f"{layer}/output_norm"
+            )
         return x
 
     def outputs():
@@ -142,13 +146,14 @@ def noises(monkeypatch):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
-    ("product_dtype", "bound"), [("float32", 1e-6), ("bfloat16", 1e-2), ("float16", 2e-3)]
+    ("product_dtype", "bound"), [("float32", 1e-6), ("bfloat16", 1e-2), ("float16", 1e-3)]
 )
-def test_gradients_are_those_of_plain_operations_in_float64(
-    product_dtype, bound, packed, noises
-):
+def test_gradients_are_those_of_plain_operations_in_float64(product_dtype, bound, packed, noises):
     """Of the whole model, dropout included, in both forms of its functions."""
-    model, batch = pretrainer(packed=packed, product_dtype=product_dtype), batch_of(packed)
+    # Rounding grows with the weights, through all layers.
+    deviation = 0.3 if product_dtype == "float32" else 0.1
+    model = pretrainer(packed=packed, product_dtype=product_dtype, deviation=deviation)
+    batch = batch_of(packed)
     found = [gradients(model, batch, clusters=False, graph=False)]
     drawn = list(noises)
     assert len(drawn) == 1 + 3 * 2
@@ -278,3 +283,4 @@ def test_the_loss_of_a_label_that_is_no_class_is_no_number():
     labels = tf.constant([-1, 0, 2, 3])
     losses = fused.cross_entropy(labels, tf.zeros([4, 3])).numpy()
     np.testing.assert_array_equal(np.isnan(losses), [True, False, False, True])
+    np.testing.assert_array_equal(fused.is_correct(labels, tf.zeros([4, 3])), [0, 1, 1, 0])

@@ -1,11 +1,11 @@
 """What makes the training step fast: small functions of tensors, each with its reason.
 
-Matrix products are done by oneDNN (CPU) or by the card's own library; what lies between two of them
-reads and writes whole arrays of states to do next to no arithmetic. TensorFlow runs it operation by
-operation, each a pass through memory. Here each such stretch is one function. On a CPU, in training,
-it runs as two small programs of XLA ("clusters"), one forward and one backward: see `clusters`. In
-inference, in an export, and inside of a step that XLA compiles as a whole (GPU, TPU) the same
-functions run as they stand here.
+Matrix products are done by oneDNN (CPU) or by the card's own library. What lies between two of
+them reads and writes whole arrays of states to do next to no arithmetic; TensorFlow runs it
+operation by operation, each a pass through memory. Here each such stretch is one function. On a
+CPU, in training, it runs as two small programs of XLA ("clusters"), one forward and one backward:
+see `clusters`. In inference, in an export, and inside of a step that XLA compiles as a whole (GPU,
+TPU) the same functions run as they stand here.
 
 Functions take and give operands of matrix products in the dtype of the products (bfloat16 or
 float16, where those are fast) and calculate in float32; what is summed up over the layers, the
@@ -54,8 +54,8 @@ def cluster(function: Callable[..., Any]) -> Callable[..., Any]:
     write what lies in between to memory and to read it back.
 
     Args:
-        function: Of tensors (or None) by position and plain values by keyword, to a tensor or a
-            tuple of tensors. It differentiates with respect to all inputs that are floats.
+        function: Of tensors (or None) by position and plain values by keyword, to a tensor. The
+            gradient is with respect to all inputs that are floats.
     """
 
     @functools.wraps(function)
@@ -91,8 +91,7 @@ def _programs(function, pattern: tuple[bool, ...], settings: tuple[tuple[str, An
     def both(*given):
         results = forward(*given)
 
-        def gradient(*upstream):
-            upstream = list(upstream) if isinstance(results, list | tuple) else upstream[0]
+        def gradient(upstream):
             found = iter(backward(upstream, *given))
             return [next(found) if x.dtype.is_floating else None for x in given]
 
@@ -320,7 +319,7 @@ def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *,
 
 
 def logits(product, bias):
-    """(N, V) and its bias: float32, or of the product's dtype in clusters, where no user sees it."""
+    """(N, V) and its bias -> float32; in clusters, where no user sees it, of the product's dtype."""
     enabled = _in_clusters.get()
     dtype = product.dtype if enabled else tf.float32
 
@@ -412,16 +411,12 @@ def cross_entropy(labels, logits):
 def _cross_entropy(labels, logits):
     """The loss, and what its gradient needs: float32 (...), twice (..., 1)."""
     *slices, rest = [_float32(part) for part in _slices(logits, axis=-1)]
-    largest = tf.reduce_max(functools.reduce(tf.maximum, slices), axis=-1, keepdims=True)
-    largest = tf.maximum(largest, tf.reduce_max(rest, axis=-1, keepdims=True))
+    largest = _largest(logits)
     exponents = [tf.exp(part - largest) for part in slices]
     total = tf.reduce_sum(functools.reduce(tf.add, exponents), axis=-1, keepdims=True)
     total += tf.reduce_sum(tf.exp(rest - largest), axis=-1, keepdims=True)
-    is_class = (labels >= 0) & (labels < logits.shape[-1])
-    places = tf.where(is_class, labels, 0)
-    picked = _float32(tf.gather(logits, places, batch_dims=places.shape.rank))
-    loss = (tf.math.log(total) + largest)[..., 0] - picked
-    return tf.where(is_class, loss, float("nan")), largest, total
+    loss = (tf.math.log(total) + largest)[..., 0] - _picked(labels, logits)
+    return loss, largest, total
 
 
 def _cross_entropy_gradient(upstream, labels, logits, largest, total):
@@ -431,8 +426,30 @@ def _cross_entropy_gradient(upstream, labels, logits, largest, total):
 
 
 def is_correct(labels, logits):
-    """int32 (...) labels, (..., C) logits -> float32 (...): 1 where the label's is largest."""
-    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels), tf.float32)
+    """int32 (...) labels, (..., C) logits -> float32 (...): 1 where none is above the label's.
+
+    Not by `tf.argmax`, which takes 20 to 80 ms for (640, 30,522) in bfloat16; this takes 5.
+    """
+    return _program(_is_largest, _in_clusters.get())(labels, tf.convert_to_tensor(logits))
+
+
+def _is_largest(labels, logits):
+    return _float32(_picked(labels, logits) >= _largest(logits)[..., 0])
+
+
+def _largest(logits):
+    """float32 (..., 1)."""
+    *slices, rest = [_float32(part) for part in _slices(logits, axis=-1)]
+    largest = tf.reduce_max(functools.reduce(tf.maximum, slices), axis=-1, keepdims=True)
+    return tf.maximum(largest, tf.reduce_max(rest, axis=-1, keepdims=True))
+
+
+def _picked(labels, logits):
+    """float32 (...): the logit of each label, NaN where it is none of the classes."""
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
+    places = tf.where(is_class, labels, 0)
+    picked = _float32(tf.gather(logits, places, batch_dims=places.shape.rank))
+    return tf.where(is_class, picked, float("nan"))
 
 
 def _float32(x):

@@ -215,9 +215,7 @@ class TransformerLayer(keras.layers.Layer):
         rows, length, hidden_dim = fused.shape_of(x)
         product = self.query_key_value.product(tf.reshape(x, [-1, hidden_dim]))
         product = tf.reshape(product, [rows, length, 3 * hidden_dim])
-        return fused.split_heads(
-            product, self.query_key_value.bias, num_heads=self.num_heads
-        )
+        return fused.split_heads(product, self.query_key_value.bias, num_heads=self.num_heads)
 
     def _attention(self, x, text_ids, seed):
         """(N, H): every token's mixture of the values of its row."""
