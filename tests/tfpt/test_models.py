@@ -273,7 +273,8 @@ def test_the_pieces_between_products_equal_plain_references():
     random = np.random.default_rng(0)
     scores = random.normal(size=(2, 3, 4, 4)).astype("float32")
     visible = tf.constant([[1, 1, 1, 0], [1, 1, 1, 1]])[:, None, None, :] != 0
-    weights = fused.masked_softmax(scores, visible, None).numpy()
+    identity = np.broadcast_to(np.eye(4, dtype="float32"), scores.shape)
+    weights = fused.attention_weights(2 * scores, identity, visible).numpy()  # 2 = sqrt(4)
     exponents = np.exp(scores) * np.array([[1, 1, 1, 0], [1, 1, 1, 1]])[:, None, None, :]
     np.testing.assert_allclose(weights, exponents / exponents.sum(-1, keepdims=True), atol=1e-6)
 

@@ -181,8 +181,7 @@ class TransformerLayer(keras.layers.Layer):
             text_ids: int32 (B, T), likewise.
         """
         query, key, _ = self._heads(x)
-        scores = fused.matmul(query, key, self.product_dtype, transpose_y=True)
-        return fused.masked_softmax(scores, self._visible(text_ids), None)
+        return fused.attention_weights(query, key, self._visible(text_ids))
 
     def _states(self, x, text_ids, seed):
         """float32 (B, T, H): what the layer gives; `seed` None drops nothing."""
@@ -216,23 +215,17 @@ class TransformerLayer(keras.layers.Layer):
         rows, length, hidden_dim = fused.shape_of(x)
         product = self.query_key_value.product(tf.reshape(x, [-1, hidden_dim]))
         product = tf.reshape(product, [rows, length, 3 * hidden_dim])
-        return fused.split_heads(
-            product, self.query_key_value.bias, num_heads=self.num_heads, dtype=self.product_dtype
-        )
+        return fused.split_heads(product, self.query_key_value.bias, num_heads=self.num_heads)
 
     def _attention(self, x, text_ids, seed):
         """(N, H): every token's mixture of the values of its row."""
         query, key, value = self._heads(x)
-        scores = fused.matmul(query, key, self.product_dtype, transpose_y=True)
-        weights = fused.masked_softmax(
-            scores,
-            self._visible(text_ids),
-            self._noise(fused.shape_of(scores), seed, 0),
-            rate=self.dropout_rate,
-            dtype=self.product_dtype,
+        rows, length, _ = fused.shape_of(x)
+        noise = self._noise([rows, self.num_heads, length, length], seed, 0)
+        mixed = fused.attention(
+            query, key, value, self._visible(text_ids), noise, rate=self.dropout_rate
         )
-        mixed = fused.matmul(weights, value, self.product_dtype)  # (B, A, T, D)
-        return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, x.shape[-1]])
+        return fused.join_heads(mixed)
 
     def _visible(self, text_ids):
         """bool (B, 1, 1, T), or (B, 1, T, T) where packed: what a token attends to."""

@@ -148,7 +148,7 @@ class MaskedLMHead(keras.layers.Layer):
             dtype=dtype,
         )
         product = fused.matmul(x, self.token_embedding.embeddings, dtype, transpose_y=True)
-        logits = fused.add_bias(product, self.bias)
+        logits = fused.logits(product, self.bias)
         return tf.reshape(logits, [*fused.shape_of(positions), logits.shape[-1]])
 
     def compute_output_shape(self, sequence_shape, positions_shape):
