@@ -85,6 +85,7 @@ def _parse(sizes) -> argparse.Namespace:
     parser.add_argument("--pairing", choices=("next_sentence", "single"), default="next_sentence")
     parser.add_argument("--product-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--cpu-shards", type=int, default=1)
+    parser.add_argument("--peer-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60, help="that count, of each run")
     parser.add_argument("--warmup", type=int, default=3)
@@ -100,7 +101,8 @@ def _commands(work, store: str, arguments: argparse.Namespace) -> dict[str, list
     for name in ("peer_python", "pairing", "product_dtype", "cpu_shards"):
         ours += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     script = FOLDER / "peers" / "transformers_recipe.py"
-    return {OURS: ours, PEER: [arguments.peer_python, str(script), work.written(), *shared]}
+    peer = [arguments.peer_python, str(script), work.written(), *shared]
+    return {OURS: ours, PEER: [*peer, "--product-dtype", arguments.peer_dtype]}
 
 
 def _train(work, arguments: argparse.Namespace) -> dict[str, float]:

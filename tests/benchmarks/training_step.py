@@ -29,7 +29,9 @@ work of a step is told by `tfpt.flops.forward_flops`: products of matrices only,
 the forward pass, the head at the masks only, products of the attention included.
 
 `others` is the share of the machine that other processes took meanwhile: with more than a few
-percent, measure again. Tables are Markdown; --out writes all figures as JSON.
+percent, measure again. Tables are Markdown; --out writes all figures as JSON. On a processor
+without instructions for bf16 (AVX-512 BF16 or AMX) compare in float32: --product-dtype float32 and
+the peers named so.
 """
 
 import argparse
@@ -47,6 +49,7 @@ TORCH = {
     "torch": ("torch_step.py", "bfloat16"),
     "torch-replicas": ("torch_replicas.py", "bfloat16"),
     "torch-float32": ("torch_step.py", "float32"),
+    "torch-replicas-float32": ("torch_replicas.py", "float32"),
 }
 HUB = {
     "hub": ("float32", "auto"),
@@ -60,8 +63,12 @@ def main() -> None:
     import step_work
 
     arguments = _parse(step_work.SIZES)
+    machine = _machine()
+    if not machine["bf16_instructions"]:
+        told = "This processor has no instructions for bf16: products in it, above all torch's, are"
+        print(f"{told} far slower than in float32.", file=sys.stderr)
     work = step_work.SIZES[arguments.size]
-    figures: dict[str, object] = {"machine": _machine(), "options": vars(arguments)}
+    figures: dict[str, object] = {"machine": machine, "options": vars(arguments)}
     if arguments.fit_overhead:
         figures["fit_overhead"] = _fit_overhead(work, arguments)
     elif arguments.curve:

@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("work", type=step_work.Work.read)
     parser.add_argument("texts", help="a glob")
     parser.add_argument("--vocabulary", required=True)
+    parser.add_argument("--product-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--warmup", type=int, default=3)
     arguments = parser.parse_args()
@@ -58,7 +59,7 @@ def main() -> None:
                 learning_rate=1e-4,
                 warmup_steps=10,
                 weight_decay=0.01,
-                bf16=True,
+                bf16=arguments.product_dtype == "bfloat16",
                 use_cpu=True,
                 save_strategy="no",
                 report_to="none",
