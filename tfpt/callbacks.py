@@ -29,14 +29,21 @@ def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
 
 
 class EndAt(keras.callbacks.Callback):
-    """Ends training at a step, also within an epoch."""
+    """Ends training at a step, also within an epoch; counts by itself, to wait for no device."""
 
     def __init__(self, total_steps: int):
         super().__init__()
         self.total_steps = total_steps
 
+    def on_train_begin(self, logs=None):
+        self.done = int(self.model.steps.numpy())
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._first = batch
+
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.steps.numpy()) >= self.total_steps:
+        self.done += batch - self._first + 1  # several where they are executed in one call
+        if self.done >= self.total_steps:
             self.model.stop_training = True
 
 
@@ -132,7 +139,9 @@ class Report(keras.callbacks.Callback):
         self._tokens = 0.0  # real ones in a step
         self._told = -math.inf
         self.show(distribution.describe(self.model.distribute_strategy, self.batch_size))
-        self.move(self.done, total=self.model.total_steps)
+        # By the clock nobody knows how many steps there will be.
+        self._last = math.inf if self.model.state.hours else self.model.total_steps
+        self.move(self.done, total=None if self.model.state.hours else self.model.total_steps)
 
     def on_epoch_begin(self, epoch, logs=None):
         # The speed is that of an epoch, without the validation before it.
@@ -144,9 +153,11 @@ class Report(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.done += batch - self._first + 1  # several where they are executed in one call
         now = time.monotonic()
-        if now - self._told < _SECONDS_BETWEEN_LINES and self.done < self.model.total_steps:
+        if now - self._told < _SECONDS_BETWEEN_LINES and self.done < self._last:
             return
         detail = f"loss {float(logs['loss']):.3f}"
+        if self.model.state.hours:
+            detail = f"{float(self.model.state.progress.numpy()):.0%} of the time, {detail}"
         self._tokens = self.model.state.tokens_per_step() or self._tokens
         # Read after the loss, which waits for the device.
         now = self._told = time.monotonic()

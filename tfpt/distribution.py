@@ -133,6 +133,11 @@ def compiles(strategy: tf.distribute.Strategy, wanted: bool | None) -> bool:
     return bool(tf.config.list_logical_devices("GPU")) if wanted is None else wanted
 
 
+def has_accelerator() -> bool:
+    """Whether the model is trained on a GPU or a TPU."""
+    return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
 def num_replicas() -> int:
     """The replicas that run together; inside of one of them, or of none."""
     context = tf.distribute.get_replica_context()

@@ -39,8 +39,12 @@ def plan(recipe: ModuleType, settings: Any) -> Plan:
     shapes = {weight.path: tuple(weight.shape) for weight in model.trainable_weights}
     facts = {
         "devices": distribution.describe(strategy, numbers.batch_size),
-        "training": f"{numbers.total_steps:,} steps of {numbers.batch_size:,} rows"
-        + ("" if numbers.hours is None else f", at most {numbers.hours:g} hours"),
+        "training": (
+            f"{numbers.total_steps:,} steps"
+            if numbers.hours is None
+            else f"{numbers.hours:g} hours of steps"
+        )
+        + f" of {numbers.batch_size:,} rows",
         "parameters": f"{sum(map(math.prod, shapes.values())):,}",
     }
     size = flops.size_of(model.encoder)
@@ -53,9 +57,9 @@ def plan(recipe: ModuleType, settings: Any) -> Plan:
             for count in (numbers.batch_size, rows)
         )
         step = flops.step_flops(size, whole)
-        facts["operations"] = (
-            f"{_prefixed(step)}FLOP in a step, {_prefixed(step * numbers.total_steps)}FLOP in all"
-        )
+        facts["operations"] = f"{_prefixed(step)}FLOP in a step"
+        if numbers.hours is None:
+            facts["operations"] += f", {_prefixed(step * numbers.total_steps)}FLOP in all"
         memory = flops.memory(
             size, share, shapes, step=numbers.step, rematerialize=numbers.rematerialize
         )

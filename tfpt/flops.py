@@ -132,15 +132,17 @@ def memory(
 def slot_bytes(shapes: Mapping[str, tuple[int, ...]], optimizer: str) -> int:
     """What an optimizer keeps for weights of these shapes, by path.
 
-    AdamW and LAMB keep two numbers for each weight, Lion one; Keras' Adafactor one, and the rows
-    and columns; Muon one for the kernels of layers, and two for vectors and embeddings.
+    AdamW and LAMB keep two numbers for each weight, Lion one; Adafactor one for each row and each
+    column of a kernel, and for each number of a vector; Muon one for the kernels of layers, and two
+    for vectors, embeddings and heads. See `optimization.optimizer`.
     """
     count = 0
     for path, shape in shapes.items():
-        count += _SLOTS[optimizer] * math.prod(shape)
         if optimizer == "adafactor" and len(shape) > 1:
             count += math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))
-        if optimizer == "muon" and (len(shape) != 2 or "embedding" in path):
+            continue
+        count += _SLOTS[optimizer] * math.prod(shape)
+        if optimizer == "muon" and (len(shape) != 2 or "embedding" in path or "_head/" in path):
             count += math.prod(shape)
     return _BYTES * count
 

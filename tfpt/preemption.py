@@ -77,7 +77,8 @@ class SaveOnTermination(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not self._stops():
             return
-        self._is_due = self.model.stop_training or batch + 1 == self.params.get("steps")
+        steps = self.params.get("steps")
+        self._is_due = self.model.stop_training or (steps is not None and batch + 1 >= steps)
         if not self._is_due:
             self.run.save(self.model)
             self._end()

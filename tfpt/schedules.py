@@ -12,13 +12,13 @@ from tfpt import config
 def schedule(
     name: str,
     *,
-    peak: float,
+    learning_rate: float,
     warmup_steps: int,
     total_steps: int,
     cooldown_rate: float = 0.2,
     progress: keras.Variable | None = None,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate of step s = 0, 1, ...: `peak` times the smaller of a rise and a fall.
+    """The learning rate of step s = 0, 1, ...: the peak times the smaller of a rise and a fall.
 
     With W for `warmup_steps`, T for `total_steps` and both kept within [0, 1], the rise is
     (s + 1) / max(1, W), so that the first step moves the weights, and the fall is
@@ -39,7 +39,7 @@ def schedule(
 
     Args:
         name: The fall.
-        peak: The largest learning rate.
+        learning_rate: The largest, the peak.
         warmup_steps: Steps of linear rise, at most `total_steps`.
         total_steps: Steps until the learning rate is 0.
         cooldown_rate: Share of the steps in which "warmup_stable_decay" falls, in (0, 1].
@@ -51,7 +51,7 @@ def schedule(
     """
     return Schedule(
         name,
-        peak=peak,
+        learning_rate=learning_rate,
         warmup_steps=warmup_steps,
         total_steps=total_steps,
         cooldown_rate=cooldown_rate,
@@ -66,7 +66,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self,
         name: str,
         *,
-        peak: float,
+        learning_rate: float,
         warmup_steps: int,
         total_steps: int,
         cooldown_rate: float = 0.2,
@@ -77,7 +77,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
                 f"`name` must be one of {', '.join(config.SCHEDULES)}; received {name!r}."
             )
         for field, value, holds in (
-            ("peak", peak, peak > 0 and math.isfinite(peak)),
+            ("learning_rate", learning_rate, 0 < learning_rate < math.inf),
             ("total_steps", total_steps, total_steps > 0),
             ("warmup_steps", warmup_steps, 0 <= warmup_steps <= total_steps),
             ("cooldown_rate", cooldown_rate, 0 < cooldown_rate <= 1),
@@ -85,7 +85,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             if not holds:
                 raise ValueError(f"`{field}` is out of range; received {field}={value}.")
         self.name = name
-        self.peak = peak
+        self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.cooldown_rate = cooldown_rate
@@ -98,7 +98,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.progress is not None:
             done = self.progress.value * tf.constant(self.total_steps, tf.float32)
         rise = (step + 1.0) / max(1, self.warmup_steps)
-        return self.peak * tf.clip_by_value(tf.minimum(rise, self._fall(done)), 0.0, 1.0)
+        return self.learning_rate * tf.clip_by_value(tf.minimum(rise, self._fall(done)), 0.0, 1.0)
 
     def _fall(self, done: Any) -> Any:
         left = self.total_steps - done
@@ -114,7 +114,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "peak": self.peak,
+            "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps,
             "cooldown_rate": self.cooldown_rate,

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines, schedules
+from tfpt import config, distribution, objectives, optimization, pipelines, schedules, workers
 from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
@@ -70,7 +70,7 @@ def compile(  # noqa: A001 - the name users know from Keras
         raise ValueError(f"`clip_norm` must be 0 (no limit) or positive; received {clip_norm}.")
     learning_rates = schedules.schedule(
         step.schedule,
-        peak=learning_rate,
+        learning_rate=learning_rate,
         warmup_steps=warmup_steps,
         total_steps=total_steps,
         cooldown_rate=step.cooldown_rate,
@@ -120,6 +120,7 @@ def fit(
             fit the model; records that are read are damaged.
         FloatingPointError: The loss is not finite any more.
         OSError: A checkpoint could not be written, as on a full disk; the one before is whole.
+        ConnectionError: Another worker of the training is gone; all have to be started again.
         Preempted: SIGTERM came. What was done is saved; uncaught, it ends the process with code 42.
     """
     if not model.total_steps:
@@ -155,6 +156,7 @@ def fit(
     with (
         pipelines.damage_named(),
         pipelines.service_errors_named(),
+        workers.loss_named(strategy),
         SaveOnTermination(run) as on_termination,
         contextlib.ExitStack() as at_end,
     ):
@@ -315,6 +317,11 @@ def finetune(
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
+    if data.steps_per_epoch % numbers.step.steps_per_execution:
+        raise ValueError(
+            f"`training.step.steps_per_execution` is {numbers.step.steps_per_execution}, but the "
+            f"{data.steps_per_epoch} steps of an epoch are no multiple of it. Choose a divisor."
+        )
     run = Run(
         out,
         tokenizer=tokenizer,

@@ -86,7 +86,8 @@ class WatchRows(keras.callbacks.Callback):
         # The tokens that are there, of a long row the first.
         length = min(_NUM_TOKENS, int(np.count_nonzero(row[features.PADDING_MASK])))
         maps = [
-            one.numpy()[0, :_NUM_HEADS, :length, :length] for one in attention(layers, inputs, row)
+            tf.cast(one, tf.float32).numpy()[0, :_NUM_HEADS, :length, :length]
+            for one in attention(layers, inputs, row)
         ]
         heads = f"1 to {len(maps[0])}"
         names = ", ".join(layer.name for layer in layers)

@@ -3,6 +3,8 @@
 They share the run folder, as on a network disk: the chief writes it, all of them read it.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -55,6 +57,24 @@ def mean(strategy: tf.distribute.Strategy, value: float) -> float:
         return value
     mine = strategy.run(lambda: tf.constant([value], tf.float64))
     return float(tf.reduce_mean(strategy.gather(mine, axis=0)))
+
+
+@contextlib.contextmanager
+def loss_named(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Raise what TensorFlow says of a worker that is gone as one sentence with what to do.
+
+    Raises:
+        ConnectionError: Another worker was killed, or cannot be reached.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not has_several(strategy):
+            raise
+        raise ConnectionError(
+            "Another worker of this training is gone. Start all of them again by the same command: "
+            "the training goes on from its last checkpoint."
+        ) from error
 
 
 class StopTogether:

@@ -39,5 +39,5 @@ def names(folder):
 
 
 def at_step(model, step):
-    model.optimizer.iterations.assign(step)
+    getattr(model, "steps", model.optimizer.iterations).assign(step)
     return model

@@ -27,6 +27,7 @@ def check(folder, told):
     step = int(path.name.removeprefix("step-")) if path else 0
     assert step >= told, (step, told)
     there = state_files.steps(folder)
+    assert not any(state_files.damage(folder / f"step-{n:08}") for n in there)
     assert [file.name for file in sorted(folder.iterdir())] == [f"step-{n:08}" for n in there]
     assert len(there) in ((NUM_KEPT, NUM_KEPT + 1) if step >= NUM_KEPT else (step,)), there
     for name in state_files.names(path) if path else ():

@@ -11,10 +11,16 @@ import pytest
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import config, flops, models, objectives
+from tfpt import config, flops, models, objectives, optimization
 
 ROOT = Path(__file__).resolve().parents[2]
-SHAPES = {"embedding": (7, 6), "bias": (6,), "kernel": (6, 24), "cube": (5, 2, 3)}
+SHAPES = {
+    "embedding": (7, 6),
+    "bias": (6,),
+    "kernel": (6, 24),
+    "cube": (5, 2, 3),
+    "lm_head/kernel": (6, 6),
+}
 
 
 def products(graph):
@@ -80,19 +86,14 @@ def test_the_numbers_of_another_encoder_are_not_known():
     assert flops.product_dtype(encoder) == "float32"
 
 
-@pytest.mark.parametrize(
-    ("name", "optimizer"),
-    [
-        ("adamw", keras.optimizers.AdamW),
-        ("lamb", keras.optimizers.Lamb),
-        ("adafactor", keras.optimizers.Adafactor),
-        ("lion", keras.optimizers.Lion),
-        ("muon", keras.optimizers.Muon),
-    ],
-)
-def test_slots_are_those_that_keras_makes(name, optimizer):
-    built = optimizer(learning_rate=0.1)
-    built.build([keras.Variable(np.zeros(shape), name=name) for name, shape in SHAPES.items()])
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_slots_are_those_that_the_optimizer_makes(name):
+    built = optimization.optimizer(name, learning_rate=0.1, weight_decay=0.1)
+    weights = []
+    for path, shape in SHAPES.items():
+        with keras.name_scope(path.rpartition("/")[0] or "layer"):
+            weights.append(keras.Variable(np.zeros(shape), name=path.rpartition("/")[2]))
+    built.build(weights)
     largest = [
         value for value in built.variables if value.path not in ("iteration", "learning_rate")
     ]

@@ -13,7 +13,7 @@ FLOAT32 = 1e-6
 
 
 def rates(name, steps, **changes):
-    numbers = {"peak": 2.0, "warmup_steps": 4, "total_steps": 12, **changes}
+    numbers = {"learning_rate": 2.0, "warmup_steps": 4, "total_steps": 12, **changes}
     course = schedules.schedule(name, **numbers)
     return [float(course(step)) for step in steps]
 
@@ -57,17 +57,19 @@ def test_warmup_stable_decay_is_constant_until_its_last_share():
     ],
 )
 def test_without_warm_up_they_begin_at_the_peak_and_of_warm_up_only_they_end_there(name, expected):
-    found = rates(name, range(5), peak=1.0, warmup_steps=0, total_steps=4, cooldown_rate=0.5)
+    found = rates(
+        name, range(5), learning_rate=1.0, warmup_steps=0, total_steps=4, cooldown_rate=0.5
+    )
     assert found == pytest.approx(expected, abs=FLOAT32)
     if name != "warmup_stable_decay":  # whose cool-down is a part of any warm-up
-        rising = rates(name, range(4), peak=1.0, warmup_steps=4, total_steps=4)
+        rising = rates(name, range(4), learning_rate=1.0, warmup_steps=4, total_steps=4)
         assert rising == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=FLOAT32)
 
 
 @pytest.mark.parametrize("name", config.SCHEDULES)
 def test_by_the_clock_the_fall_follows_the_progress_and_the_rise_the_steps(name):
     progress = keras.Variable(0.0, dtype="float32", trainable=False)
-    numbers = {"peak": 1.0, "warmup_steps": 4, "total_steps": 100}
+    numbers = {"learning_rate": 1.0, "warmup_steps": 4, "total_steps": 100}
     by_clock = schedules.schedule(name, **numbers, progress=progress)
     by_steps = schedules.schedule(name, **numbers)
     # Whatever the step: the time stands still, and the rise goes on to the peak.
@@ -84,7 +86,9 @@ def test_by_the_clock_the_fall_follows_the_progress_and_the_rise_the_steps(name)
 @pytest.mark.parametrize("name", config.SCHEDULES)
 def test_they_compile_to_one_float32_program_for_all_steps(name, by_clock):
     progress = keras.Variable(0.5, dtype="float32", trainable=False) if by_clock else None
-    course = schedules.schedule(name, peak=1e-3, warmup_steps=4, total_steps=20, progress=progress)
+    course = schedules.schedule(
+        name, learning_rate=1e-3, warmup_steps=4, total_steps=20, progress=progress
+    )
     step = tf.Variable(0, dtype=tf.int64)
     compiled = tf.function(lambda: course(step), jit_compile=True, autograph=False)
     assert compiled.get_concrete_function().output_dtypes == tf.float32
@@ -96,7 +100,9 @@ def test_they_compile_to_one_float32_program_for_all_steps(name, by_clock):
 
 @pytest.mark.parametrize("name", config.SCHEDULES)
 def test_a_configuration_gives_the_same_course_again(name):
-    course = schedules.schedule(name, peak=0.5, warmup_steps=3, total_steps=9, cooldown_rate=0.5)
+    course = schedules.schedule(
+        name, learning_rate=0.5, warmup_steps=3, total_steps=9, cooldown_rate=0.5
+    )
     again = type(course).from_config(course.get_config())
     assert [float(again(step)) for step in range(10)] == [float(course(step)) for step in range(10)]
 
@@ -105,8 +111,8 @@ def test_a_configuration_gives_the_same_course_again(name):
     ("changes", "message"),
     [
         ({"name": "step"}, r"must be one of linear, cosine, .*; received 'step'"),
-        ({"peak": 0.0}, "`peak` is out of range; received peak=0.0"),
-        ({"peak": float("inf")}, "`peak` is out of range"),
+        ({"learning_rate": 0.0}, "`learning_rate` is out of range; received learning_rate=0.0"),
+        ({"learning_rate": float("inf")}, "`learning_rate` is out of range"),
         ({"total_steps": 0}, "`total_steps` is out of range"),
         ({"warmup_steps": 11}, "`warmup_steps` is out of range; received warmup_steps=11"),
         ({"cooldown_rate": 0.0}, "`cooldown_rate` is out of range"),
@@ -114,6 +120,12 @@ def test_a_configuration_gives_the_same_course_again(name):
     ],
 )
 def test_numbers_out_of_range_are_refused(changes, message):
-    numbers = {"name": "linear", "peak": 1.0, "warmup_steps": 0, "total_steps": 10, **changes}
+    numbers = {
+        "name": "linear",
+        "learning_rate": 1.0,
+        "warmup_steps": 0,
+        "total_steps": 10,
+        **changes,
+    }
     with pytest.raises(ValueError, match=message):
         schedules.schedule(numbers.pop("name"), **numbers)

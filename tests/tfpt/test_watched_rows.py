@@ -86,7 +86,6 @@ def test_the_first_the_middle_and_the_last_layer_are_shown(monkeypatch):
         TransformerLayer,
         "attention_weights",
         lambda layer, x, text_ids: (layer.name, x, text_ids),
-        raising=False,
     )
     encoder = models.encoder(tiny_bert.size(num_layers=6), tiny_bert.V)
     layers, inputs = watched_rows.attention_inputs(encoder)
@@ -111,7 +110,7 @@ def test_rows_of_the_validation_are_written_after_each_validation(tmp_path, monk
         (rows, length), heads = text_ids.shape, layer.num_heads
         return tf.fill([rows, heads, length, length], 1.0 / length)
 
-    monkeypatch.setattr(TransformerLayer, "attention_weights", even, raising=False)
+    monkeypatch.setattr(TransformerLayer, "attention_weights", even)
     model = tiny_bert.compiled()
     run = training.Run(tmp_path / "run", tokenizer=tiny_bert.TOKENIZER)
     rows = watched_rows.WatchRows(run, tiny_bert.stream().take(2))

@@ -93,8 +93,8 @@ def _programs(function, pattern: tuple[bool, ...], settings: tuple[tuple[str, An
         results = forward(*given)
 
         def gradient(*upstream):
-            upstream = list(upstream) if isinstance(results, list | tuple) else upstream[0]
-            found = iter(backward(upstream, *given))
+            several = isinstance(results, list | tuple)
+            found = iter(backward(list(upstream) if several else upstream[0], *given))
             return [next(found) if x.dtype.is_floating else None for x in given]
 
         return results, gradient
@@ -229,11 +229,15 @@ def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *,
     return layer_norm(residual + x, scale, offset)
 
 
-@cluster
 def add_bias(product, bias):
     """float32 (N, V); in clusters, where no user sees it, in the dtype of the product."""
-    logits = _float32(product) + bias
-    return tf.cast(logits, product.dtype) if _in_clusters.get() else logits
+    # Not asked for inside: the backward program is made when `clusters` is left.
+    return _add_bias(product, bias, dtype=product.dtype.name if _in_clusters.get() else "float32")
+
+
+@cluster
+def _add_bias(product, bias, *, dtype: str):
+    return tf.cast(_float32(product) + bias, dtype)
 
 
 def rematerialized(function: Callable[..., Any], x, *others):

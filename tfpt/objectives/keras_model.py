@@ -8,8 +8,10 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, distribution, features
+from tfpt.models import fused
 from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
+from tfpt.objectives.of_keras import check_optimizer, take_summed_gradients
 from tfpt.objectives.step_state import COUNTS, FIRST_LOSS_SCALE, Mean, StepState
 
 
@@ -153,11 +155,11 @@ class Model(keras.Model):
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
         """Keras calls it at the start of `fit`."""
         if self.train_function is None or force:
-            _check_optimizer(self.optimizer)
+            check_optimizer(self.optimizer)
             # Its variables cannot be made inside of a step.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-            _take_summed_gradients(self.optimizer)
+            take_summed_gradients(self.optimizer)
             self.train_function = self._on_all_replicas(self.train_step)
         return self.train_function
 
@@ -235,6 +237,11 @@ class Model(keras.Model):
     def _scales_loss(self) -> bool:
         return _computes_in_float16(self)
 
+    @property
+    def _has_clusters(self) -> bool:
+        """Whether XLA compiles what lies between products; nothing where it compiles the step."""
+        return not (self.jit_compile or self.run_eagerly or distribution.has_accelerator())
+
     def _gradients(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
         """Gradients of the scaled loss and sums over this replica's rows, part after part.
 
@@ -276,16 +283,16 @@ class Model(keras.Model):
 
     def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
         features_, labels, weights = batch
-        with tf.GradientTape() as tape:
+        with fused.clusters(self._has_clusters), tf.GradientTape() as tape:
             outputs = self(features_, training=True)
             losses = self._target_losses(labels, outputs)
             scaled = self._total(losses, weights, targets) * scale
+            sums = self._sums(features_, labels, weights, outputs, losses)
         variables = [weight.value for weight in self.trainable_weights]
         # What the loss does not depend on has a gradient of zero, on every device and in any part.
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        sums = self._sums(features_, labels, weights, outputs, losses)
         return [_dense(gradient) for gradient in gradients], sums
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
@@ -381,30 +388,3 @@ def _computes_in_float16(model_: keras.Model) -> bool:
         "float16" in (getattr(layer, "product_dtype", ""), layer.compute_dtype)
         for layer in model_.layers
     )
-
-
-def _check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuse what the step does itself, and what Keras does wrongly on several devices."""
-    wrong = [
-        name
-        for name in ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
-        if getattr(optimizer, name, None)
-    ]
-    wrong += ["use_ema"] if getattr(optimizer, "use_ema", False) else []
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        wrong.append("LossScaleOptimizer")
-    if wrong:
-        raise ValueError(
-            f"The optimizer has {', '.join(wrong)}; the model's own step clips, accumulates, "
-            "averages and scales, rightly on any number of devices. Give these numbers to "
-            "`training.compile(model, ..., clip_norm=, step=config.Step(...))`."
-        )
-
-
-def _take_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:
-    """Let `apply` take gradients that are summed up over replicas already.
-
-    Keras would sum them up once more, at the cost of a second exchange between the devices. It has
-    no public way to say so; tests/tfpt/test_distribution.py counts the exchanges.
-    """
-    optimizer._all_reduce_sum_gradients = list

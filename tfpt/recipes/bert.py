@@ -103,7 +103,13 @@ def model(settings: Config, tokenizer: pipelines.TextTokenizer) -> objectives.Mo
     dtype, drawing = settings.training.product_dtype, settings.drawing
     packed = drawing.layout == "packed"
     size = tokenizer.vocabulary_size
-    encoder = models.encoder(settings.model, size, product_dtype=dtype, packed=packed)
+    encoder = models.encoder(
+        settings.model,
+        size,
+        product_dtype=dtype,
+        packed=packed,
+        rematerialize=settings.training.rematerialize,
+    )
     of_pairs = {
         "next_sentence": objectives.next_sentence,
         "sentence_order": objectives.sentence_order,
