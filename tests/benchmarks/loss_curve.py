@@ -11,6 +11,7 @@ with dropout from another seed.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -32,7 +33,9 @@ def main() -> None:
 
     arguments = _parse(step_work.SIZES)
     if arguments.side:
-        _write(arguments.out, _losses(step_work.SIZES[arguments.size], arguments))
+        work = step_work.SIZES[arguments.size]
+        rows = arguments.batch_size or work.batch_size
+        _write(arguments.out, _losses(dataclasses.replace(work, batch_size=rows), arguments))
         return
     import turns
 
@@ -84,6 +87,7 @@ def _parse(sizes) -> argparse.Namespace:
     parser.add_argument("--size", choices=sizes, default="small")
     parser.add_argument("--layout", choices=("padded", "packed"), default="padded")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--batch-size", type=int, help="rows; by default those of the size")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--cpu-shards", type=int, default=1)
     parser.add_argument("--again", action="store_true")

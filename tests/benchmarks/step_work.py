@@ -75,16 +75,17 @@ SIZES = {
 }
 
 
-def lengths(work: Work, most: int = 2048) -> list[Work]:
-    """The same number of tokens, and of masks, in rows of 128 to `most` tokens."""
-    tokens, masks = work.batch_size * work.sequence_length, work.batch_size * work.num_masks
-    found, length = [], 128
-    while length <= min(most, tokens):
-        rows = tokens // length
-        numbers = {"batch_size": rows, "sequence_length": length, "num_masks": masks // rows}
-        found.append(dataclasses.replace(work, **numbers))
-        length *= 2
-    return found
+def lengths(work: Work, tokens: int = 4_096) -> list[Work]:
+    """Rows of 128 to 2,048 tokens, as many tokens, and masks, in each batch."""
+    return [
+        dataclasses.replace(
+            work,
+            batch_size=tokens // length,
+            sequence_length=length,
+            num_masks=work.num_masks * length // work.sequence_length,
+        )
+        for length in (128, 256, 512, 1024, 2048)
+    ]
 
 
 def sizes() -> list[Work]:
