@@ -20,9 +20,10 @@ The first steps of a run do not count, nor the building of the model. tfpt goes 
 gradient, watches for what is not finite and counts right words, which the peers' do not.
 
 The peers: `torch`, BERT of transformers, eager, bf16 autocast, its head at the masks only, fused
-AdamW; `torch-replicas`, the same on one replica of one thread for each core, the batch divided
-among them, gradients averaged by gloo; `hub`, keras-hub's backbone and mask head with `fit` as it
-comes (float32); `hub-...`, its other settings.
+AdamW; `torch-compile`, the same by torch.compile (needs a compiler of C++); `torch-replicas`, eager
+on one replica of one thread for each core, the batch divided among them, gradients averaged by
+gloo; `hub`, keras-hub's backbone and mask head with `fit` as it comes (float32); `hub-...`, its
+other settings.
 
 The peak is the fastest of some large products of matrices of the product dtype. What counts as
 work of a step is told by `tfpt.flops.forward_flops`: products of matrices only, the gradient twice
@@ -35,6 +36,7 @@ the peers named so.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -47,13 +49,16 @@ sys.path.insert(0, str(FOLDER))
 OURS = "tfpt"
 TORCH = {
     "torch": ("torch_step.py", "bfloat16"),
+    "torch-compile": ("torch_step.py", "bfloat16"),
     "torch-replicas": ("torch_replicas.py", "bfloat16"),
     "torch-float32": ("torch_step.py", "float32"),
+    "torch-compile-float32": ("torch_step.py", "float32"),
     "torch-replicas-float32": ("torch_replicas.py", "float32"),
 }
 HUB = {
     "hub": ("float32", "auto"),
     "hub-float32": ("float32", "no"),
+    "hub-jit-float32": ("float32", "yes"),
     "hub-bfloat16": ("mixed_bfloat16", "no"),
     "hub-bfloat16-jit": ("mixed_bfloat16", "yes"),
 }
@@ -68,6 +73,7 @@ def main() -> None:
         told = "This processor has no instructions for bf16: products in it, above all torch's, are"
         print(f"{told} far slower than in float32.", file=sys.stderr)
     work = step_work.SIZES[arguments.size]
+    work = dataclasses.replace(work, batch_size=arguments.batch_size or work.batch_size)
     figures: dict[str, object] = {"machine": machine, "options": vars(arguments)}
     if arguments.fit_overhead:
         figures["fit_overhead"] = _fit_overhead(work, arguments)
@@ -91,6 +97,7 @@ def _parse(sizes) -> argparse.Namespace:
     parser.add_argument("--product-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--cpu-shards", type=int, default=1)
     parser.add_argument("--attention", choices=("sdpa", "eager"), default="sdpa", help="of torch")
+    parser.add_argument("--batch-size", type=int, help="rows; by default those of the size")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="that count, of each run")
     parser.add_argument("--warmup", type=int, default=3)
@@ -116,6 +123,7 @@ def _command(name: str, work, arguments: argparse.Namespace) -> list[str]:
         script, dtype = TORCH[name]
         python, options = arguments.peer_python, ["--product-dtype", dtype]
         options += ["--attention", arguments.attention]
+        options += ["--compile"] if name.startswith("torch-compile") else []
         path = FOLDER / "peers" / script
     elif name in HUB:
         policy, jit_compile = HUB[name]
