@@ -67,12 +67,15 @@ def test_the_training_step_is_measured(tmp_path, options):
 
 @pytest.mark.benchmark
 def test_the_loss_curve_is_measured(tmp_path):
-    (tmp_path / "novel.txt").write_text("a cat sat on the mat\na dog lay by the door\n" * 200)
-    words = sorted(set((tmp_path / "novel.txt").read_text().split()))
+    text = "a cat sat on the mat\na dog lay by the door\n" * 100
+    (tmp_path / "novels").mkdir()
+    for name in ("cats.txt", "dogs.txt"):  # a file is a document, and pairs need two
+        (tmp_path / "novels" / name).write_text(text)
+    words = sorted(set(text.split()))
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     (tmp_path / "vocab.txt").write_text("\n".join([*specials, *words]) + "\n")
     run(
-        *("loss_curve.py", tmp_path / "novel.txt", "--vocabulary", tmp_path / "vocab.txt"),
+        *("loss_curve.py", tmp_path / "novels" / "*.txt", "--vocabulary", tmp_path / "vocab.txt"),
         *("--size", "mini", "--batch-size", "2", "--steps", "50", "--out", tmp_path / "out"),
     )
     losses = json.loads((tmp_path / "out").read_text())["losses"]

@@ -228,6 +228,7 @@ def pretrain(
         ValueError: A store is not what was written; found while training goes on.
     """
     numbers: config.Training = settings.training
+    distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
     strategy = distribution.strategy(numbers.strategy)
     # Before a folder is made, which would then belong to settings that cannot run.
@@ -296,6 +297,7 @@ def finetune(
         FloatingPointError: The loss is not finite any more.
     """
     numbers: config.FineTuning = settings.training
+    distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
     source = open_run(settings.start) if settings.start else None
     if source is not None:

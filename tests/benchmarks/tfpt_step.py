@@ -48,6 +48,7 @@ def main() -> None:
     if arguments.what == "peak":
         print(json.dumps({"peak_gflops": _peak(arguments.product_dtype) / 1e9}))
         return
+    distribution.keep_memory()
     distribution.threads(arguments.cpu_shards)
     model = _compiled(arguments)
     stream = tf.data.Dataset.from_tensors(_batch(arguments.work)).repeat()

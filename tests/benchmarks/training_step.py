@@ -92,7 +92,9 @@ def _parse(sizes) -> argparse.Namespace:
     )
     parser.add_argument("--size", choices=sizes, default="small")
     peers = [*TORCH, *HUB]
-    parser.add_argument("--peers", nargs="*", choices=peers, help="by default all but float32 ones")
+    parser.add_argument(
+        "--peers", nargs="*", choices=peers, help="by default all but float32 and compiled"
+    )
     parser.add_argument("--peer-python", help="of the environment of torch's peers")
     parser.add_argument("--product-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--cpu-shards", type=int, default=1)
@@ -109,7 +111,9 @@ def _parse(sizes) -> argparse.Namespace:
     if arguments.warmup < 1:
         parser.error("--warmup is at least 1: the first step traces and compiles")
     if arguments.peers is None:
-        arguments.peers = [peer for peer in peers if not peer.endswith("float32")]
+        # torch.compile takes minutes to compile, in every round.
+        left_out = ("float32", "compile")
+        arguments.peers = [peer for peer in peers if not peer.endswith(left_out)]
         if arguments.fit_overhead:
             arguments.peers = []
     if not arguments.peer_python and any(peer in TORCH for peer in arguments.peers):

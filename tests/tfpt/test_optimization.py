@@ -203,6 +203,24 @@ def test_adafactor_keeps_rows_and_columns_only():
     assert shapes == [(200,), (300,)]
 
 
+@pytest.mark.parametrize("rows", [8, 3_000])
+def test_large_and_small_weights_take_the_same_step_of_adamw(rows):
+    """Large ones by a program of their own; both as Keras' AdamW has it, with and without decay."""
+    random = np.random.default_rng(0)
+    for name in ("kernel", "bias"):
+        first = random.normal(size=(rows, 30)).astype("float32")
+        ours, theirs = (keras.Variable(first, name=name) for _ in range(2))
+        made = optimization.optimizer("adamw", 1e-2, weight_decay=0.1)
+        stock = keras.optimizers.AdamW(1e-2, weight_decay=0.1, beta_2=0.999, epsilon=1e-6)
+        stock.exclude_from_weight_decay(var_names=["bias"])
+        for _ in range(3):
+            gradient = tf.constant(random.normal(size=first.shape), tf.float32)
+            made.apply([gradient], [ours])
+            stock.apply([gradient], [theirs])
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=0, atol=1e-6)
+        assert np.abs(ours.numpy() - first).max() > 1e-2
+
+
 def test_adafactor_leaves_weights_alone_that_have_no_gradient():
     """Where both a row and a column have none, the square of the paper is 0 in float32."""
     weight = keras.Variable(np.ones((3, 3)), dtype="float32", name="kernel")
