@@ -27,7 +27,7 @@ demo: .venv/installed ## raw text -> vocabulary -> pre-training -> fine-tuning -
 test: .venv/installed-tests ## ruff, mypy and the tests, as CI runs them
 	@failed=0; \
 	$(MAKE) --no-print-directory lint || { failed=1; echo "The checks above failed."; }; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST) || failed=1; \
 	exit $$failed
 
 test-all: .venv/installed-tests ## the tests, the slow ones too

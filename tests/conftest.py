@@ -17,6 +17,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# With two tests at once, a long file that is begun last leaves a core without work.
+LONG_FILES = ("test_ways_to_step.py", "test_readme.py", "test_path.py", "test_data_service.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """A function from a data set's name to its folder; skips the test where it is absent.

@@ -359,7 +359,8 @@ def test_the_disk_is_full_in_training_and_the_run_can_be_gone_on_with(given, tmp
     with full_disk(20_000):
         result = CliRunner().invoke(main, [str(argument) for argument in command])
     assert result.exit_code == 1
-    (line,) = result.output.splitlines()
+    devices, line = result.output.splitlines()
+    assert devices.startswith("One device")
     assert line.startswith(f"Error: No checkpoint could be written to {run / 'checkpoints'}: ")
     assert not list(Path(run, "checkpoints").iterdir())
     assert tfpt(*command).splitlines()[-1] == str(run)

@@ -53,10 +53,20 @@ def test_a_run_was_stopped_after_as_many_epochs_without_improvement_as_its_patie
 
 
 def test_training_ends_at_a_step():
-    for step, stops in ((4, False), (5, True), (6, True)):
+    for step, stops in ((3, False), (4, True), (5, True)):
         model = model_at(step)
-        attached(callbacks.EndAt(5), model).on_train_batch_end(0, {})
+        end = attached(callbacks.EndAt(5), model)
+        end.on_train_begin()
+        end.on_train_batch_begin(7)
+        end.on_train_batch_end(7, {})
         assert model.stop_training is stops
+    # Two steps in one call.
+    model = model_at(3)
+    end = attached(callbacks.EndAt(5), model)
+    end.on_train_begin()
+    end.on_train_batch_begin(0)
+    end.on_train_batch_end(1, {})
+    assert model.stop_training is True
 
 
 def test_an_epoch_that_is_gone_through_again_is_recorded_once(run, monkeypatch):
@@ -96,7 +106,7 @@ def reported(*, tokens, steps_per_execution=1):
     model = model_at(
         100,
         total_steps=106,
-        state=SimpleNamespace(tokens_per_step=lambda: tokens.pop(0)),
+        state=SimpleNamespace(tokens_per_step=lambda: tokens.pop(0), hours=None),
     )
     attached(report, model)
     report.on_train_begin()

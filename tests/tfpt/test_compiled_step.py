@@ -27,7 +27,12 @@ def operations(concrete):
 
 @pytest.mark.parametrize(
     ("product_dtype", "optimizer"),
-    [("float32", "adamw"), ("bfloat16", "lamb"), ("float16", "adafactor"), ("bfloat16", "muon")],
+    [
+        ("float32", "adamw"),
+        ("bfloat16", "lamb"),
+        pytest.param("float16", "adafactor", marks=pytest.mark.slow),
+        pytest.param("bfloat16", "muon", marks=pytest.mark.slow),
+    ],
 )
 def test_the_whole_step_is_one_program_of_static_shapes(product_dtype, optimizer):
     model = tiny_bert.pretrainer(product_dtype=product_dtype, dropout_rate=0.1)
