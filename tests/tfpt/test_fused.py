@@ -166,7 +166,7 @@ def test_gradients_are_those_of_plain_operations_in_float64(product_dtype, bound
         assert np.linalg.norm(list(gaps.values())) < bound * size
         if product_dtype == "float32":
             for path, gap in gaps.items():
-                assert gap < 2 * bound * np.linalg.norm(expected[path]), path
+                assert gap < 4 * bound * np.linalg.norm(expected[path]), path
 
 
 def compiled_functions(concrete):
@@ -185,8 +185,8 @@ def test_programs_of_xla_are_made_inside_of_clusters_only():
         return compiled_functions(tf.function(outputs).get_concrete_function())
 
     assert not functions(False)
-    # One for each kind of place; the two layers share theirs.
-    assert len(functions(True)) == 7
+    # One for each kind of place, and of random bytes; the two layers share theirs.
+    assert len(functions(True)) == 7 + 2
 
 
 def test_clusters_hold_for_the_thread_that_enters_them():
@@ -238,7 +238,7 @@ def test_rematerialized_layers_have_the_same_gradients_and_keep_less(clusters):
     )
     assert loss == pytest.approx(other, rel=1e-6)
     for path, x in expected.items():
-        np.testing.assert_allclose(found[path], x, atol=1e-6 * np.abs(x).max() + 1e-7)
+        np.testing.assert_allclose(found[path], x, atol=3e-6 * np.abs(x).max() + 1e-7)
     assert kept_bytes(again, batch, clusters) < 0.5 * kept_bytes(plain, batch, clusters)
 
 

@@ -203,24 +203,6 @@ def test_extreme_rates_drop_something_and_not_all(rate, share):
     assert abs(np.mean(dropped == 0) - share) < 4 * np.sqrt(share * (1 - share) / BYTES)
 
 
-def test_random_bytes_are_uniform_and_follow_from_seed_and_number():
-    def drawn(*seed, number=0, shape=(BYTES,)):
-        return fused.random_bytes(shape, tf.constant(seed, tf.uint32), number).numpy()
-
-    counts = np.bincount(drawn(1, 2), minlength=256)
-    expected = BYTES / 256
-    # Chi-squared of 255 degrees of freedom: 341 is passed once in 5,000 times.
-    assert ((counts - expected) ** 2 / expected).sum() < 341
-    np.testing.assert_array_equal(drawn(1, 2), drawn(1, 2))
-    np.testing.assert_array_equal(drawn(1, 2, shape=(3, 5)).ravel(), drawn(1, 2)[:15])
-    assert drawn(1, 2, shape=(0, 5)).shape == (0, 5)
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():  # outside of any replica
-        np.testing.assert_array_equal(drawn(1, 2, shape=(64,)), drawn(1, 2)[:64])
-    others = [drawn(1, 2, number=1), drawn(1, 3), drawn(2, 2), drawn(2**32 - 1, 2)]
-    for other in others:
-        assert abs(np.mean(drawn(1, 2) == other) - 1 / 256) < 1e-3
-
-
 def test_gather_rows_and_its_gradient_equal_those_of_gather():
     random = np.random.default_rng(0)
     table = tf.Variable(random.normal(size=(7, 5)).astype("float32"))

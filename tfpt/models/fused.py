@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tfpt.models.clusters import cluster, in_clusters, program
 from tfpt.models.clusters import clusters as clusters
+from tfpt.models.random_bytes import random_bytes as random_bytes
 
 # Added to the scores of what is not attended to, before the softmax.
 _MASKED = -1e9
@@ -62,26 +63,6 @@ def gather_rows(table, ids):
         return tf.gather(table, ids), gradient
 
     return gather(tf.convert_to_tensor(table))
-
-
-def random_bytes(shape, seed, number: int):
-    """uint8 of `shape`, drawn from a seed (2,) and the number of the draw; others on each replica.
-
-    `tf.nn.dropout` draws and compares a float for each element; a byte costs a third of that.
-    """
-    context = tf.distribute.get_replica_context()
-    replica = 0 if context is None else context.replica_id_in_sync_group
-    # Both halves of a seed are below 2**32.
-    apart = tf.stack([tf.constant(number << 32, tf.int64), tf.cast(replica, tf.int64) * 2**32])
-    size = tf.reduce_prod(shape)
-    words = tf.random.stateless_uniform(
-        [(size + 3) // 4],
-        tf.cast(seed, tf.int64) + apart,
-        minval=None,
-        maxval=None,
-        dtype=tf.int32,
-    )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], shape)
 
 
 def dropout(x, noise, rate: float):

@@ -16,12 +16,19 @@ class InputClock:
     def __init__(self) -> None:
         self._seconds: tf.Variable | None = None
 
-    def next(self, iterator: Any) -> Any:
-        """`next(iterator)`, timed; called while a function is traced."""
+    def start(self) -> None:
+        """Make the variable: outside of a strategy's scope, where it would be one of each device.
+
+        Nor while a function is traced, which `tf.function` would do once more for its sake.
+        """
         if self._seconds is None:
-            # Not before: in the scope of a strategy it would be a variable of each device.
-            with tf.init_scope(), tf.device("CPU:0"):
+            with tf.device("CPU:0"):
                 self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+    def next(self, iterator: Any) -> Any:
+        """`next(iterator)`, timed; called after `start`, while a function is traced."""
+        if self._seconds is None:
+            raise RuntimeError("Call `start` first, outside of a function that is traced.")
         began = tf.timestamp()
         with tf.control_dependencies([began]):
             batch = next(iterator)

@@ -192,6 +192,7 @@ class Model(keras.Model):
         read_metrics = tf.function(self.get_metrics_result)
 
         def execute(iterator):
+            self.input_clock.start()
             # What `train_on_batch` passes is no iterator of TensorFlow's.
             is_traced = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
             (compiled if is_traced else advance)(iterator)
