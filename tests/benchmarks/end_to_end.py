@@ -7,12 +7,13 @@ r"""Pre-training on real text, reading included: tfpt's recipe against that of t
 
 What counts is real tokens a second: tokens of the texts with [CLS] and [SEP], padding left out.
 Both are tokenized beforehand, and draw their masks (15%) while they train: tfpt by the recipe
-`bert` on a token store, packed rows of 128 (as many texts as fit), through `training.pretrain` into
-a run folder; transformers by a line to a row padded to 128, its collator and its Trainer, the loss
-over all positions. Both have bf16 products, AdamW, a linear schedule, clipped gradients, the same
-rows in a batch, size and vocabulary. tfpt also learns of pairs of texts whether one follows the
-other (--pairing single: it does not). Runs take turns; a ratio is the median of the rounds'. The
-time of a run is all of its steps but the first, without the checkpoint at its end.
+`bert` on a token store, rows of 128 that sentences fill (--layout packed: whole sentences only,
+several texts in a row where they fit), through `training.pretrain` into a run folder; transformers
+by a line to a row padded to 128, its collator and its Trainer, the loss over all positions. Both
+have bf16 products, AdamW, a linear schedule, clipped gradients, the same rows in a batch, size and
+vocabulary. tfpt also learns of pairs of texts whether one follows the other (--pairing single: it
+does not). Runs take turns; a ratio is the median of the rounds'. The time of a run is all of its
+steps but the first, without the checkpoint at its end.
 
 Real tokens of a line are few where lines are short; `real` tells the share of the positions, and
 the last line what the ratio would be if neither padded.
@@ -83,6 +84,7 @@ def _parse(sizes) -> argparse.Namespace:
     parser.add_argument("--store", help="of these texts and vocabulary, if there is one already")
     parser.add_argument("--size", choices=sizes, default="small")
     parser.add_argument("--pairing", choices=("next_sentence", "single"), default="next_sentence")
+    parser.add_argument("--layout", choices=("padded", "packed"), default="padded")
     parser.add_argument("--product-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--cpu-shards", type=int, default=1)
     parser.add_argument("--peer-dtype", choices=("float32", "bfloat16"), default="bfloat16")
@@ -98,7 +100,7 @@ def _commands(work, store: str, arguments: argparse.Namespace) -> dict[str, list
     shared = [arguments.texts, "--vocabulary", arguments.vocabulary]
     shared += ["--steps", str(arguments.steps), "--warmup", str(arguments.warmup)]
     ours = [sys.executable, __file__, *shared, "--store", store, "--side", work.written()]
-    for name in ("peer_python", "pairing", "product_dtype", "cpu_shards"):
+    for name in ("peer_python", "layout", "pairing", "product_dtype", "cpu_shards"):
         ours += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     script = FOLDER / "peers" / "transformers_recipe.py"
     peer = [arguments.peer_python, str(script), work.written(), *shared]
@@ -117,7 +119,7 @@ def _train(work, arguments: argparse.Namespace) -> dict[str, float]:
     settings = bert_settings(
         work,
         arguments.store,
-        layout="packed",
+        layout=arguments.layout,
         pairing=arguments.pairing,
         total_steps=num_steps,
         product_dtype=arguments.product_dtype,

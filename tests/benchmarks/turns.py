@@ -55,7 +55,8 @@ def _run(command: Sequence[str]) -> dict[str, float]:
         command, env={**os.environ, **_QUIET}, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{result.stderr[-3000:]}")
+        told = f"{' '.join(command)} failed with {result.returncode}"
+        raise SystemExit(f"{told}:\n{result.stderr[-3000:]}")
     others = (_busy() - busy) - (_children() - own)
     seconds = (time.perf_counter() - began) * (os.cpu_count() or 1)
     figures = json.loads(result.stdout.strip().splitlines()[-1])

@@ -286,6 +286,22 @@ def test_a_batch_without_weights_is_refused_by_name(bert):
         bert.evaluate(one_batch((features, labels)), verbose=0)
 
 
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_step_is_traced_once_however_long_the_training(monkeypatch, steps_per_execution):
+    """It takes seconds, and a variable made meanwhile would cost them twice."""
+    model = tiny_bert.compiled(step=config.Step(steps_per_execution=steps_per_execution))
+    traced = []
+    original = model.train_step
+
+    def counted(data):
+        traced.append(data)
+        return original(data)
+
+    monkeypatch.setattr(objectives.Model, "train_step", lambda _, data: counted(data))
+    fit(model, tiny_bert.stream(), steps_per_epoch=2, epochs=2)
+    assert len(traced) == 1
+
+
 def test_keras_still_has_the_names_that_are_overridden():
     for name in ("make_train_function", "make_test_function", "_maybe_symbolic_build"):
         assert callable(getattr(keras.Model, name))
