@@ -33,6 +33,7 @@ FREE_TO_CHANGE = {
     "training.num_kept": "no step depends on it",
     "training.log_steps": "no step depends on it",
     "training.profile_steps": "no step depends on it",
+    "training.peak_teraflops": "no step depends on it",
 }
 
 

@@ -68,6 +68,9 @@ class Training:
     num_kept: int = 2  # newest checkpoints that are kept
     log_steps: int = 100  # steps between two points in TensorBoard; 0 writes those of epochs alone
     profile_steps: tuple[int, ...] = ()  # the first and the last step of a profile
+    # 10**12 operations a second of all devices together, that the utilization is a share of; none
+    # measures a product of matrices.
+    peak_teraflops: float | None = None
     step: Step = field(default_factory=Step)
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class Training:
             check(self, name, getattr(self, name) > 0, "a positive number")
         check(self, "log_steps", self.log_steps >= 0, "zero or a positive number")
         check(self, "hours", self.hours is None or self.hours > 0, "a positive number, or none")
+        _check_peak(self)
         steps = self.profile_steps
         holds = not steps or (len(steps) == 2 and 0 < steps[0] <= steps[1])
         check(self, "profile_steps", holds, "two steps, the first and the last")
@@ -107,6 +111,9 @@ class FineTuning:
     strategy: str = "auto"  # see distribution.strategy
     num_kept: int = 2  # newest checkpoints that are kept
     log_steps: int = 10  # steps between two points in TensorBoard; 0 writes those of epochs alone
+    # 10**12 operations a second of all devices together, that the utilization is a share of; none
+    # measures a product of matrices.
+    peak_teraflops: float | None = None
     step: Step = field(default_factory=Step)
 
     def __post_init__(self) -> None:
@@ -118,8 +125,14 @@ class FineTuning:
         check(self, "warmup_rate", 0 <= self.warmup_rate <= 1, "a share in [0, 1]")
         holds = self.patience is None or self.patience > 0
         check(self, "patience", holds, "a positive number, or none")
+        _check_peak(self)
         check_choice(self, "product_dtype", PRODUCT_DTYPES)
         check_choice(self, "strategy", STRATEGIES)
+
+
+def _check_peak(instance: Any) -> None:
+    holds = instance.peak_teraflops is None or instance.peak_teraflops > 0
+    check(instance, "peak_teraflops", holds, "a positive number, or none")
 
 
 def _check_executions(instance: Any, name: str, steps: int, step: Step) -> None:

@@ -264,7 +264,7 @@ def pretrain(
         steps_per_epoch=numbers.steps_per_epoch,
         validation=None if data.validation is None else Validation(data=data.validation),
         callbacks=[
-            Watch(run, log_steps=numbers.log_steps, profile_steps=numbers.profile_steps),
+            _watch(run, numbers, profile_steps=numbers.profile_steps),
             VerifyStores(data.stores),
             *callbacks,
         ],
@@ -357,10 +357,16 @@ def finetune(
             monitor="val_classification_accuracy",
             patience=numbers.patience,
         ),
-        callbacks=[Watch(run, log_steps=numbers.log_steps), *callbacks],
+        callbacks=[_watch(run, numbers), *callbacks],
         verbose=verbose,
     )
     return run
+
+
+def _watch(run: Run, numbers: Any, **settings: Any) -> Watch:
+    given = numbers.peak_teraflops
+    peak = None if given is None else 1e12 * given
+    return Watch(run, log_steps=numbers.log_steps, peak=peak, **settings)
 
 
 def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:

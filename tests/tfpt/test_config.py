@@ -173,6 +173,8 @@ def test_the_configurations_of_training_survive_json(config):
             {"warmup_steps": 11, "total_steps": 10},
             "at most total_steps=10; received .*11",
         ),
+        (Training, {"peak_teraflops": 0.0}, "`peak_teraflops` of Training must be a positive"),
+        (FineTuning, {"peak_teraflops": -1.0}, "`peak_teraflops` of FineTuning must be a pos"),
         (Training, {"strategy": "tpus"}, "`strategy` of Training must be one of auto, .*'tpus'"),
         (FineTuning, {"epochs": 0}, "`epochs` of FineTuning must be a positive number"),
         (FineTuning, {"warmup_rate": 1.5}, r"`warmup_rate` of FineTuning must be a share in \[0"),

@@ -11,7 +11,17 @@ import pytest
 import sklearn.metrics
 import tiny_bert
 
-from tfpt import callbacks, config, distribution, evaluation, models, pipelines, training
+from tfpt import (
+    callbacks,
+    clock,
+    config,
+    distribution,
+    evaluation,
+    models,
+    pipelines,
+    training,
+    watching,
+)
 from tfpt.recipes import bert, classify
 
 WORDS = tiny_bert.TOKENIZER.vocabulary[5:]
@@ -96,6 +106,33 @@ def test_pretraining_leaves_a_run_that_names_its_recipe(pretrained):
     history = callbacks.history(opened)
     assert [record["step"] for record in history] == [3, 5]
     assert {"val_masked_lm_accuracy", "val_next_sentence_loss"} < history[0].keys()
+
+
+def test_pretraining_by_the_clock_ends_when_its_hours_are_over(folder, tmp_path):
+    hours = 1e-4  # after the first step, which is compiled, 0.36 s
+    run = training.pretrain(
+        bert, pretraining(folder, **{"training.hours": hours}), tmp_path / "run", verbose=0
+    )
+    records = [json.loads(line) for line in (run.path / clock.PROGRESS).read_text().splitlines()]
+    progress = [record["progress"] for record in records]
+    assert progress[0] == 0
+    assert progress == sorted(progress)
+    assert progress[-1] < 1
+    assert callbacks.history(run)[-1]["step"] == len(records)
+
+
+def test_the_peak_that_utilization_is_a_share_of_can_be_given(folder, tmp_path, monkeypatch):
+    given = {}
+
+    class Recorded(watching.Watch):
+        def __init__(self, run, **settings):
+            given.update(settings)
+            super().__init__(run, **settings)
+
+    monkeypatch.setattr(training, "Watch", Recorded)
+    changes = {"training.peak_teraflops": 0.5, "training.log_steps": 7}
+    training.pretrain(bert, pretraining(folder, **changes), tmp_path / "run", verbose=0)
+    assert given == {"log_steps": 7, "peak": 5e11, "profile_steps": ()}
 
 
 @pytest.fixture(scope="module")

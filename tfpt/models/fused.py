@@ -7,6 +7,9 @@ CPU, in training, it runs as two small programs of XLA ("clusters"), one forward
 see clusters.py. In inference, in an export, and inside of a step that XLA compiles as a whole (GPU,
 TPU) the same functions run as they stand here.
 
+Figures in docstrings are of tests/benchmarks/fused_functions.py: milliseconds on one core of an
+AMD EPYC with AVX-512, 32 rows of 128 tokens, 384 wide, products in bfloat16.
+
 Functions take and give operands of matrix products in the dtype of the products (bfloat16 or
 float16, where those are fast) and calculate in float32; what is summed up over the layers, the
 residual stream, is float32 all the way.
@@ -43,7 +46,9 @@ def matmul(x, y, dtype: str, *, transpose_y: bool = False):
 
 
 def gather_rows(table, ids):
-    """`tf.gather(table, ids)` with a dense gradient, which sums up faster than `tf.IndexedSlices`.
+    """`tf.gather(table, ids)` with a dense gradient: the rows of an id are summed up here.
+
+    `tf.IndexedSlices` would have to be made dense before they are clipped or sent to other devices.
 
     Args:
         table: float32 (R, H).
@@ -95,7 +100,7 @@ def sum_norm_dropout(tokens, segments, positions, scale, offset, noise, *, rate:
 def split_heads(product, bias, *, num_heads: int):
     """(B, T, 3H) and its bias -> queries, keys and values (B, A, T, D), of the product's dtype.
 
-    The forward program takes 3.5 ms instead of 12 for (32, 128, 1,152) in bfloat16 on one core.
+    Forward and backward 6 ms instead of 11.
     """
     enabled = in_clusters()
 
@@ -132,8 +137,8 @@ def attention(query, key, value, visible, noise, *, rate: float = 0.0):
 
     With a gradient of its own. What the gradient of a softmax subtracts, the sum of the weights
     times their gradients, is also the sum of the mixture times its gradient, D products instead of
-    T; the rest is element by element. For (32, 12, 128, 128) in bfloat16 on one core the softmax
-    takes 17 ms forward and 13 backward; by XLA's own derivative 14 and 68.
+    T; the rest is element by element. Forward and backward, products included, 39 ms; as plain
+    operations with TensorFlow's derivative 50.
 
     Args:
         query: (B, A, T, D); all three of one dtype.
@@ -211,7 +216,7 @@ def _shown(scores, visible, scale: float):
 def bias_gelu(product, bias, *, dtype: str = "float32"):
     """GELU in its exact form, as BERT's original code has it.
 
-    As a cluster 25 ms instead of 65, forward and backward, (4,096, 1,536) in bfloat16 on one core.
+    Forward and backward 19 ms instead of 49.
     """
     return tf.cast(tf.nn.gelu(_float32(product) + bias, approximate=False), dtype)
 
@@ -227,7 +232,7 @@ def bias_gelu_norm(product, bias, scale, offset, *, dtype: str):
 def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *, rate: float):
     """What follows the attention and the feed-forward block: norm(residual + dropout(x + bias)).
 
-    As a cluster 11 ms instead of 16, forward and backward, (4,096, 384) in bfloat16 on one core.
+    Forward 4 ms instead of 6; forward and backward no faster, 13 ms, but with fewer arrays kept.
     """
     x = dropout(_float32(product) + bias, noise, rate)
     return layer_norm(residual + x, scale, offset)
@@ -263,7 +268,7 @@ def _slices(x, *, axis: int) -> list[Any]:
     """Eight equal slices of a large array, and what is left over; a small one is left over whole.
 
     XLA writes an array of float32 before it sums up along an axis. The sum of slices is one loop
-    without such an array: 7 ms instead of 13 for (640, 30,522), and 70 where memory is fresh.
+    without such an array.
     """
     size = x.shape[axis]
     width = 0 if size is None else size // 8
@@ -308,8 +313,8 @@ def cross_entropy(labels, logits):
     """int32 (...) labels, (..., C) logits -> float32 (...); NaN where a label is none of C.
 
     With a gradient of its own, softmax minus one-hot in the dtype of the logits: what TensorFlow
-    has keeps a float32 copy of all probabilities from the forward to the backward pass. For (640,
-    30,522) in bfloat16 on one core 25 ms forward (84 without slices) and 28 backward.
+    has keeps a float32 copy of all probabilities from the forward to the backward pass. Forward and
+    backward 33 ms instead of 102, for (640, 30,522).
     """
     enabled = in_clusters()
 
@@ -346,7 +351,7 @@ def _cross_entropy_gradient(upstream, labels, logits, largest, total):
 def is_correct(labels, logits):
     """int32 (...) labels, (..., C) logits -> float32 (...): 1 where none is above the label's.
 
-    Not by `tf.argmax`, which takes 20 to 80 ms for (640, 30,522) in bfloat16; this takes 5.
+    6 ms; `tf.argmax` takes 23.
     """
     return program(_is_largest, in_clusters())(labels, tf.convert_to_tensor(logits))
 

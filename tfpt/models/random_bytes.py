@@ -3,7 +3,8 @@
 Threefry, a generator that is a function of a key and a counter: what is drawn does not depend on
 the device, nor on how a draw is divided among threads. Its additions, rotations and exclusive ors
 run on all lanes of a processor, where XLA compiles them: 6.3 million bytes (32 x 12 x 128 x 128)
-take 2.7 ms on one core, and 8.2 by `tf.random.stateless_uniform`, whose Philox multiplies.
+take 4 ms on one core, as many floats by `tf.random.stateless_uniform`, which `tf.nn.dropout` draws,
+35 (tests/benchmarks/fused_functions.py).
 
 Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3,
 https://doi.org/10.1145/2063384.2063405; 13 rounds are the fewest that pass all tests there.
