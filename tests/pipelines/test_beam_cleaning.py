@@ -40,7 +40,11 @@ FEW_STEPS = Cleaning(unicode="nfc", exact_duplicates=True, near_duplicates=0.7)
 
 
 @pytest.mark.parametrize(
-    ("options", "steps"), [(HERE, ALL_BUT_OVERLAP), (TWO_PROCESSES, FEW_STEPS)]
+    ("options", "steps"),
+    [
+        (HERE, ALL_BUT_OVERLAP),
+        pytest.param(TWO_PROCESSES, FEW_STEPS, marks=pytest.mark.slow),
+    ],
 )
 def test_the_corpus_is_the_one_that_is_cleaned_without_beam(texts, tmp_path, options, steps, capfd):
     cleaning = dataclasses.replace(steps, overlap=(str(tmp_path / "evaluation.jsonl"),))

@@ -122,7 +122,7 @@ def test_every_line_has_the_reference_s_spans(gpt2, shared_data, corpus):
         assert in_graph(gpt2, lines) == gpt2.encode(lines)
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.given(strategies.lists(UNICODE | RULE, min_size=1, max_size=8))
 def test_any_text_has_the_reference_s_ids_and_spans(texts):
     ids = SMALL.tokenize(texts)
@@ -131,7 +131,7 @@ def test_any_text_has_the_reference_s_ids_and_spans(texts):
     assert SMALL.detokenize(ids).numpy().tolist() == [text.encode() for text in texts]
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(strategies.data())
 def test_any_merges_are_made_in_the_reference_s_order(data):
     """Also merges no trainer would write: two ways to one piece, a piece used before it is made."""

@@ -117,8 +117,13 @@ STREAMS = {
 }
 
 
+def stream(name, first_batch):
+    marks = [] if name in ("pairs", "a share of each batch", "causal") else [pytest.mark.slow]
+    return pytest.param(name, first_batch, marks=marks)
+
+
 @pytest.mark.parametrize(
-    ("name", "first_batch"), [("pairs", 0), *((name, 1234567) for name in STREAMS)]
+    ("name", "first_batch"), [stream("pairs", 0), *(stream(name, 1234567) for name in STREAMS)]
 )
 def test_the_trainer_gets_the_batches_it_would_draw(store, dispatcher, workers, name, first_batch):
     def stream(first):

@@ -52,7 +52,7 @@ def test_workers_draw_each_row_of_a_batch_once(store):
         # An epoch, and a batch that lies in two.
         number = epoch_rows(store, sequence_length=LENGTH, drawing=drawing) // BATCH + 1
         whole = take(store, number, drawing=drawing)
-        parts = [take(store, number, drawing=drawing, share=Share(n, 4)) for n in range(4)]
+        parts = [take(store, number, drawing=drawing, share=Share(n, 2)) for n in range(2)]
         for place, batch in enumerate(whole):
             shares = [part[place] for part in parts]
             joined = tf.nest.map_structure(lambda *rows: np.concatenate(rows), *shares)

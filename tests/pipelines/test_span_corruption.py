@@ -181,7 +181,7 @@ def drawn(num_rows, num_tokens, drawing, *, sequence_length):
 def test_every_choice_of_spans_is_equally_likely():
     """3 of 8 tokens in 2 spans: 2 ways to cut them, 15 to place them."""
     drawing = SpanDrawing(rate=0.375, mean_span=1.5)
-    taken, _ = drawn(60_000, 8, drawing, sequence_length=7)
+    taken, _ = drawn(30_000, 8, drawing, sequence_length=7)
     counts = Counter(map(tuple, taken.tolist()))
     assert len(counts) == 2 * 15
     assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3

@@ -151,7 +151,7 @@ def test_ascii_text_has_the_reference_s_ids(texts, lowercase):
     assert tokenizer.tokenize(texts).to_list() == reference_ids(tokenizer, texts)
 
 
-@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.settings(max_examples=75, deadline=None)
 @hypothesis.given(
     strategies.lists(UNICODE, min_size=1, max_size=8),
     strategies.booleans(),

@@ -144,14 +144,21 @@ def noises(monkeypatch):
     return drawn
 
 
-@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
-    ("product_dtype", "bound"), [("float32", 1e-6), ("bfloat16", 1e-2), ("float16", 1e-3)]
+    ("product_dtype", "bound", "packed"),
+    [
+        ("float32", 1e-6, False),
+        ("float32", 1e-6, True),
+        ("bfloat16", 1e-2, False),
+        ("float16", 1e-3, False),
+        pytest.param("bfloat16", 1e-2, True, marks=pytest.mark.slow),
+        pytest.param("float16", 1e-3, True, marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_are_those_of_plain_operations_in_float64(product_dtype, bound, packed, noises):
     """Of the whole model, dropout included, in both forms of its functions."""
     # Rounding grows with the weights, through all layers.
-    deviation = 0.3 if product_dtype == "float32" else 0.1
+    deviation = 0.2 if product_dtype == "float32" else 0.1
     model = pretrainer(packed=packed, product_dtype=product_dtype, deviation=deviation)
     batch = batch_of(packed)
     found = [gradients(model, batch, clusters=False, graph=False)]
