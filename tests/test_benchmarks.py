@@ -82,6 +82,12 @@ def test_the_loss_curve_is_measured(tmp_path):
     assert {name: len(curve) for name, curve in losses.items()} == {"float32": 50, "bfloat16": 50}
 
 
+@pytest.mark.benchmark
+def test_the_fused_functions_are_measured():
+    run("fused_functions.py", "--repeats", "1", "--only", "norm")
+    run("fused_functions.py", "--repeats", "1", "--only", "random_bytes")
+
+
 def run(script: str, *options) -> None:
     command = [sys.executable, str(FOLDER / script), *map(str, options)]
     subprocess.run(command, check=True)
