@@ -84,10 +84,14 @@ def test_the_loss_curve_is_measured(tmp_path):
 
 @pytest.mark.benchmark
 def test_the_fused_functions_are_measured():
-    run("fused_functions.py", "--repeats", "1", "--only", "norm")
-    run("fused_functions.py", "--repeats", "1", "--only", "random_bytes")
+    printed = run("fused_functions.py", "--repeats", "1", "--only", "bias_gelu_norm")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
+    here, plain = rows[2:]
+    assert [here[:2], plain[:2]] == [["bias_gelu_norm", "here"], ["bias_gelu_norm", "plain"]]
+    for _, _, forward, both in (here, plain):
+        assert 0 < float(forward) < float(both)
 
 
-def run(script: str, *options) -> None:
+def run(script: str, *options) -> str:
     command = [sys.executable, str(FOLDER / script), *map(str, options)]
-    subprocess.run(command, check=True)
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

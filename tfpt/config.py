@@ -81,8 +81,8 @@ class Training:
         for name in ("learning_rate", "num_kept"):
             check(self, name, getattr(self, name) > 0, "a positive number")
         check(self, "log_steps", self.log_steps >= 0, "zero or a positive number")
-        check(self, "hours", self.hours is None or self.hours > 0, "a positive number, or none")
-        _check_peak(self)
+        for name in ("hours", "peak_teraflops"):
+            _check_if_given(self, name, getattr(self, name))
         steps = self.profile_steps
         holds = not steps or (len(steps) == 2 and 0 < steps[0] <= steps[1])
         check(self, "profile_steps", holds, "two steps, the first and the last")
@@ -123,16 +123,14 @@ class FineTuning:
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
         _check_parts(self, self.batch_size, self.step)
         check(self, "warmup_rate", 0 <= self.warmup_rate <= 1, "a share in [0, 1]")
-        holds = self.patience is None or self.patience > 0
-        check(self, "patience", holds, "a positive number, or none")
-        _check_peak(self)
+        for name in ("patience", "peak_teraflops"):
+            _check_if_given(self, name, getattr(self, name))
         check_choice(self, "product_dtype", PRODUCT_DTYPES)
         check_choice(self, "strategy", STRATEGIES)
 
 
-def _check_peak(instance: Any) -> None:
-    holds = instance.peak_teraflops is None or instance.peak_teraflops > 0
-    check(instance, "peak_teraflops", holds, "a positive number, or none")
+def _check_if_given(instance: Any, name: str, value: float | None) -> None:
+    check(instance, name, value is None or value > 0, "a positive number, or none")
 
 
 def _check_executions(instance: Any, name: str, steps: int, step: Step) -> None:

@@ -135,7 +135,7 @@ def _normal(shape, dtype=tf.float32):
 def _noise(shape):
     # Not drawn where time is taken: a constant of the graph.
     with tf.init_scope():
-        return tf.constant(fused.random_bytes(shape, tf.constant([5, 6], tf.uint32), 0).numpy())
+        return fused.random_bytes(shape, tf.constant([5, 6], tf.uint32), 0)
 
 
 def _attention(query, key, value, visible, noise):
