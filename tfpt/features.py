@@ -35,6 +35,7 @@ SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
+MASKED_OUTPUT = "masked_output"
 
 FEATURES = {
     TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary, or sentinels; 0 is padding"),
@@ -67,4 +68,5 @@ OUTPUTS = {
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
+    MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),
 }

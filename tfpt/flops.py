@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import config, features, models, objectives
-from tfpt.models.layers import TransformerLayer
+from tfpt.models.layers import Places, TransformerLayer
 
 _BYTES = 4  # of a float32
 # What a transformer layer keeps for its gradient, in float32 numbers for each token: states of the
@@ -43,23 +43,29 @@ class Batch:
     vocabulary_size: int  # V
     num_masks: int = 0  # P, slots to predict, unused ones included; 0: no masked words
     num_classes: int = 2  # C of what is told of a row, such as whether sentences follow; 0: nothing
+    num_states: int | None = None  # S, in a row, that the last layer gives; None: of all tokens
 
 
 def forward_flops(size: models.Model, batch: Batch) -> float:
     """Operations of a forward pass.
 
-    A product of (m, k) and (k, n) has 2 * m * k * n. For each token a layer has 2 * (4 * H * H) for
-    queries, keys, values and the output, 2 * (2 * H * I) for the feed-forward block, and
-    2 * (2 * T * H) for the scores and the mixture of the attention. For each row the pooler has
-    2 * H * H and its head 2 * H * C. For each mask slot, and there only, the head of masked words
-    has 2 * (H * H + H * V). Embeddings are looked up: none.
+    A product of (m, k) and (k, n) has 2 * m * k * n. For each token a layer has 2 * (2 * H * H) for
+    keys and values. For each state that it gives, and that is each token but in the last layer of
+    `models.at_masks` and `models.at_first`, it has 2 * (2 * H * H) for queries and the output,
+    2 * (2 * H * I) for the feed-forward block, and 2 * (2 * T * H) for the scores and the mixture
+    of the attention. For each row the pooler has 2 * H * H and its head 2 * H * C. For each mask
+    slot, and there only, the head of masked words has 2 * (H * H + H * V). Embeddings are looked
+    up: none.
 
     Source: Kaplan et al. 2020, section 2.1, https://arxiv.org/abs/2001.08361; Chowdhery et al.
     2022, appendix B, https://arxiv.org/abs/2204.02311, for the attention.
     """
     hidden, inner = size.hidden_dim, size.intermediate_dim
-    layer = 2 * (4 * hidden**2 + 2 * hidden * inner) + 4 * batch.sequence_length * hidden
-    row = batch.sequence_length * size.num_layers * layer
+    token = 4 * hidden**2
+    state = 4 * hidden**2 + 4 * hidden * inner + 4 * batch.sequence_length * hidden
+    last = batch.sequence_length if batch.num_states is None else batch.num_states
+    row = batch.sequence_length * size.num_layers * token
+    row += (batch.sequence_length * (size.num_layers - 1) + last) * state
     if batch.num_classes:
         row += 2 * hidden**2 + 2 * hidden * batch.num_classes
     row += batch.num_masks * 2 * (hidden**2 + hidden * batch.vocabulary_size)
@@ -179,9 +185,11 @@ def batch_of(
     """
     num_masks = 0
     if features.MASK_POSITIONS in batch[0]:
-        # Of a dataset that is divided among devices, the share of the first.
-        spec = tf.nest.flatten(batch[0][features.MASK_POSITIONS], expand_composites=True)[0]
-        num_masks = spec.shape[-1]
+        num_masks = _width(batch[0][features.MASK_POSITIONS])
+    num_states = None
+    if any(isinstance(layer, Places) for layer in model.layers):
+        texts = batch[0].get(features.TEXT_POSITIONS)
+        num_states = num_masks + (1 if texts is None else _width(texts))
     classes = [output for name, output in model.output.items() if name in _OF_ROWS]
     return Batch(
         batch_size=batch_size,
@@ -189,7 +197,13 @@ def batch_of(
         vocabulary_size=model.encoder.get_layer("token_embedding").embeddings.shape[0],
         num_masks=num_masks,
         num_classes=sum(output.shape[-1] for output in classes),
+        num_states=num_states,
     )
+
+
+def _width(of_batch: Any) -> int:
+    """Numbers in a row; of a dataset that is divided among devices, those of the first."""
+    return tf.nest.flatten(of_batch, expand_composites=True)[0].shape[-1]
 
 
 def _layers(encoder: keras.Model) -> list[TransformerLayer]:

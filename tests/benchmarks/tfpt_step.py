@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--product-dtype", choices=config.PRODUCT_DTYPES, default="bfloat16")
     parser.add_argument("--cpu-shards", type=int, default=1)
     parser.add_argument("--jit-compile", action="store_true")
+    parser.add_argument("--all-states", action="store_true", help="the last layer at all tokens")
     arguments = parser.parse_args()
     if arguments.what == "peak":
         print(json.dumps({"peak_gflops": _peak(arguments.product_dtype) / 1e9}))
@@ -60,8 +61,14 @@ def main() -> None:
     print(json.dumps({**clock.result(), "memory_mb": step_work.peak_memory()}))
 
 
-def pretrainer(work, product_dtype: str) -> objectives.Model:
-    """Both of BERT's objectives on the encoder of the size."""
+def pretrainer(work, product_dtype: str, *, all_states: bool = False) -> objectives.Model:
+    """Both of BERT's objectives on the encoder of the size, as the recipe `bert` builds it.
+
+    Args:
+        work: A `Work` of step_work.py.
+        product_dtype: Of the operands of products.
+        all_states: Whether the last layer calculates all states and not only those that are read.
+    """
     size = models.Model(
         num_layers=work.num_layers,
         hidden_dim=work.hidden_dim,
@@ -71,8 +78,9 @@ def pretrainer(work, product_dtype: str) -> objectives.Model:
         max_sequence_length=max(512, work.sequence_length),
     )
     encoder = models.encoder(size, work.vocabulary_size, product_dtype=product_dtype)
-    masked_lm = objectives.masked_lm(encoder, product_dtype=product_dtype)
-    return objectives.model(encoder, masked_lm, objectives.next_sentence(encoder))
+    read = encoder if all_states else models.at_masks(encoder)
+    masked_lm = objectives.masked_lm(read, product_dtype=product_dtype)
+    return objectives.model(encoder, masked_lm, objectives.next_sentence(read))
 
 
 def fit(model, stream, steps: int, clock=None, verbose: int = 0) -> None:
@@ -94,7 +102,7 @@ class Ticks(keras.callbacks.Callback):
 
 def _compiled(arguments: argparse.Namespace) -> objectives.Model:
     keras.utils.set_random_seed(0)
-    model = pretrainer(arguments.work, arguments.product_dtype)
+    model = pretrainer(arguments.work, arguments.product_dtype, all_states=arguments.all_states)
     step = config.Step(
         cpu_shards=arguments.cpu_shards, jit_compile=True if arguments.jit_compile else None
     )

@@ -17,7 +17,9 @@ the rounds. A step is on one constant batch of random tokens without padding: ro
 words at 20 places of each and next sentences, dropout 0.1, a vocabulary of 30,522 entries, AdamW.
 The first steps of a run do not count, nor the building of the model. tfpt goes through
 `models.encoder`, `objectives.model`, `training.compile` and Keras' `fit`; its step also clips the
-gradient, watches for what is not finite and counts right words, which the peers' do not.
+gradient, watches for what is not finite and counts right words, which the peers' do not. Its last
+layer gives states only where objectives read them (`models.at_masks`), which changes no output;
+`tfpt-all-states` gives all of them, as the peers do.
 
 The peers: `torch`, BERT of transformers, eager, bf16 autocast, its head at the masks only, fused
 AdamW; `torch-compile`, the same by torch.compile (needs a compiler of C++); `torch-replicas`, eager
@@ -27,7 +29,8 @@ other settings.
 
 The peak is the fastest of some large products of matrices of the product dtype. What counts as
 work of a step is told by `tfpt.flops.forward_flops`: products of matrices only, the gradient twice
-the forward pass, the head at the masks only, products of the attention included.
+the forward pass, the head at the masks only, products of the attention included; states that are
+not calculated are no work.
 
 `others` is the share of the machine that other processes took meanwhile: with more than a few
 percent, measure again. Tables are Markdown; --out writes all figures as JSON. On a processor
@@ -47,6 +50,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
 OURS = "tfpt"
+ALL_STATES = "tfpt-all-states"
 TORCH = {
     "torch": ("torch_step.py", "bfloat16"),
     "torch-compile": ("torch_step.py", "bfloat16"),
@@ -91,7 +95,7 @@ def _parse(sizes) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=sizes, default="small")
-    peers = [*TORCH, *HUB]
+    peers = [ALL_STATES, *TORCH, *HUB]
     parser.add_argument(
         "--peers", nargs="*", choices=peers, help="by default all but float32 and compiled"
     )
@@ -137,6 +141,7 @@ def _command(name: str, work, arguments: argparse.Namespace) -> list[str]:
         python, path = sys.executable, FOLDER / "tfpt_step.py"
         options = ["--product-dtype", arguments.product_dtype]
         options += ["--cpu-shards", str(arguments.cpu_shards)]
+        options += ["--all-states"] if name == ALL_STATES else []
     return [python, str(path), work.written(), *numbers, *options]
 
 
@@ -149,7 +154,7 @@ def _steps(work, arguments: argparse.Namespace) -> dict[str, list]:
     if arguments.peak:
         commands["peak"] = [*_command(OURS, work, arguments), "--what", "peak"]
     runs = turns.take_turns(commands, rounds=arguments.rounds)
-    flops = _flops(work)
+    flops = {name: _flops(work, name) for name in names}
     print(f"{work.name}, tfpt with {_ways(arguments)}, {arguments.rounds} rounds\n")
     head = ["", "ms a step", "processor ms", "tokens/s", "GFLOP/s", "peak MB", "others"]
     rows = []
@@ -157,7 +162,7 @@ def _steps(work, arguments: argparse.Namespace) -> dict[str, list]:
         wall = turns.median(runs[name], "wall_ms")
         row = [name, f"{wall:,.0f}", f"{turns.median(runs[name], 'cpu_ms'):,.0f}"]
         row += [f"{1e3 * work.batch_size * work.sequence_length / wall:,.0f}"]
-        row += [f"{flops / wall / 1e6:,.0f}", f"{turns.median(runs[name], 'memory_mb'):,.0f}"]
+        row += [f"{flops[name] / wall / 1e6:,.0f}", f"{turns.median(runs[name], 'memory_mb'):,.0f}"]
         rows.append([*row, f"{turns.median(runs[name], 'others'):.0%}"])
     print(turns.table(head, rows), "\n")
     if arguments.peers:
@@ -169,7 +174,7 @@ def _steps(work, arguments: argparse.Namespace) -> dict[str, list]:
         print(turns.table(["ratio, median of the rounds", "wall", "processor"], rows), "\n")
     if arguments.peak:
         peak = max(run["peak_gflops"] for run in runs["peak"])
-        share = flops / turns.median(runs[OURS], "wall_ms") / 1e6 / peak
+        share = flops[OURS] / turns.median(runs[OURS], "wall_ms") / 1e6 / peak
         print(f"Peak in {arguments.product_dtype}: {peak:,.0f} GFLOP/s, tfpt's share {share:.1%}\n")
     return runs
 
@@ -188,7 +193,7 @@ def _curve(points: list, arguments: argparse.Namespace) -> list[dict]:
         row = [work.name, *(f"{wall[name]:,.0f}" for name in names)]
         row += [f"{turns.ratio(runs, name, OURS, 'wall_ms'):.2f}" for name in arguments.peers]
         row += [f"{1e3 * wall[OURS] / work.batch_size / work.sequence_length:.2f}"]
-        row += [f"{_flops(work) / wall[OURS] / 1e6:,.0f}"]
+        row += [f"{_flops(work, OURS) / wall[OURS] / 1e6:,.0f}"]
         rows.append([*row, *(f"{turns.median(runs[name], 'memory_mb'):,.0f}" for name in names)])
     head = ["", *(f"{name} ms" for name in names), *(f"{name} / tfpt" for name in arguments.peers)]
     head += ["tfpt µs a token", "tfpt GFLOP/s", *(f"{name} MB" for name in names)]
@@ -222,7 +227,7 @@ def _fit_overhead(work, arguments: argparse.Namespace) -> dict[str, list]:
     return runs
 
 
-def _flops(work) -> float:
+def _flops(work, name: str) -> float:
     from tfpt import flops, models
 
     size = models.Model(
@@ -236,6 +241,7 @@ def _flops(work) -> float:
         sequence_length=work.sequence_length,
         vocabulary_size=work.vocabulary_size,
         num_masks=work.num_masks,
+        num_states=1 + work.num_masks if name == OURS else None,
     )
     return flops.step_flops(size, batch)
 

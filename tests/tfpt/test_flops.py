@@ -36,10 +36,11 @@ def products(graph):
     return total
 
 
-@pytest.fixture(scope="module")
-def counted():
+@pytest.fixture(scope="module", params=[False, True], ids=["at_masks", "all_states"])
+def counted(request):
     """The model, its batch, and the operations in the graphs of a forward pass and of a step."""
-    model, batch = tiny_bert.pretrainer(num_layers=2), tiny_bert.rows()
+    model = tiny_bert.pretrainer(num_layers=2, all_states=request.param)
+    batch = tiny_bert.rows()
     inputs, labels, weights = tf.nest.map_structure(tf.constant, batch)
 
     def loss():
@@ -60,13 +61,18 @@ def counted():
     return model, batch, [products(graph) for graph in graphs]
 
 
-def test_operations_are_those_of_the_products_in_the_graph(counted):
+def test_operations_are_those_of_the_products_in_the_graph(counted, request):
     model, batch, (forward, step) = counted
     size = flops.size_of(model.encoder)
     assert size == tiny_bert.size(num_layers=2, dropout_rate=0.1, max_sequence_length=512)
     shape = flops.batch_of(model, batch, batch_size=tiny_bert.B, sequence_length=tiny_bert.T)
     assert shape == flops.Batch(
-        batch_size=8, sequence_length=12, vocabulary_size=50, num_masks=4, num_classes=2
+        batch_size=8,
+        sequence_length=12,
+        vocabulary_size=50,
+        num_masks=4,
+        num_classes=2,
+        num_states=None if request.node.callspec.id == "all_states" else 1 + 4,
     )
     assert flops.forward_flops(size, shape) == forward
     assert flops.step_flops(size, shape) == step
@@ -162,8 +168,9 @@ def test_the_fastest_product_is_measured_once():
 def test_a_classifier_has_no_mask_slots():
     keras.utils.set_random_seed(1)
     encoder = models.encoder(tiny_bert.size(), 50)
-    model = objectives.model(encoder, objectives.classification(encoder, num_classes=5))
+    first = models.at_first(encoder)
+    model = objectives.model(encoder, objectives.classification(first, num_classes=5))
     inputs, labels, weights = tiny_bert.rows()
     del inputs["mask_positions"]
     batch = flops.batch_of(model, (inputs, labels, weights), batch_size=8, sequence_length=12)
-    assert (batch.num_masks, batch.num_classes) == (0, 5)
+    assert (batch.num_masks, batch.num_classes, batch.num_states) == (0, 5, 1)

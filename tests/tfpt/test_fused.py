@@ -17,16 +17,19 @@ from tfpt.models import fused
 RATE = 0.1
 
 
-def pretrainer(*, packed=False, product_dtype="float32", deviation=0.3, **arguments):
+def pretrainer(
+    *, packed=False, all_states=False, product_dtype="float32", deviation=0.3, **arguments
+):
     """Two layers, with random weights throughout: zeros and ones would hide mistakes."""
     size = tiny_bert.size(num_layers=2, dropout_rate=RATE)
     encoder = models.encoder(
         size, tiny_bert.V, packed=packed, product_dtype=product_dtype, **arguments
     )
+    read = encoder if all_states else models.at_masks(encoder)
     model = objectives.model(
         encoder,
-        objectives.masked_lm(encoder, product_dtype=product_dtype),
-        objectives.next_sentence(encoder),
+        objectives.masked_lm(read, product_dtype=product_dtype),
+        objectives.next_sentence(read),
     )
     random = np.random.default_rng(0)
     for weight in sorted(model.trainable_weights, key=lambda weight: weight.path):
@@ -63,12 +66,18 @@ def gradients(model, batch, *, clusters, graph=True):
     return loss.numpy(), {path: x.numpy() for path, x in zip(paths, found, strict=True)}
 
 
-def plain_gradients(model, batch, noises):
-    """The same in float64, by TensorFlow's own operations and derivatives; `noises` as drawn."""
+def plain_gradients(model, batch, noises, all_states):
+    """The same in float64, by TensorFlow's own operations and derivatives; `noises` as drawn.
+
+    Without `all_states` the second layer gives those of texts, then those of masks.
+    """
     features, labels, weights = batch
     variables = {w.path: tf.Variable(tf.cast(w.value, tf.float64)) for w in model.trainable_weights}
     noises = iter(noises)
     head = "masked_lm_head"
+    masks = features["mask_positions"]
+    first = features.get("text_positions", np.zeros((len(masks), 1), np.int32))
+    read = np.concatenate([first, masks], axis=1)
 
     def linear(x, name):
         return x @ variables[f"{name}/kernel"] + variables[f"{name}/bias"]
@@ -91,10 +100,16 @@ def plain_gradients(model, batch, noises):
         x = dropped(norm(x, "position_embedding/norm"))
         text = features.get("text_ids", features["padding_mask"])
         hidden = text[:, None, :] != (text[:, :, None] if "text_ids" in features else 1)
+        hidden = np.broadcast_to(hidden, (*ids.shape, length))
         for layer in ("layer_0", "layer_1"):
+            parts = tf.split(linear(x, f"{layer}/query_key_value"), 3, axis=-1)
+            if layer == "layer_1" and not all_states:
+                parts[0], x, hidden = (
+                    tf.gather(part, read, batch_dims=1) for part in (parts[0], x, hidden)
+                )
             query, key, value = (
                 tf.stack(tf.split(part, 2, axis=-1), axis=1)  # (B, A, T, H / A)
-                for part in tf.split(linear(x, f"{layer}/query_key_value"), 3, axis=-1)
+                for part in parts
             )
             scores = tf.einsum("bahd,bakd->bahk", query, key) / np.sqrt(8)
             shares = dropped(tf.nn.softmax(tf.where(hidden[:, None], -np.inf, scores)))
@@ -110,13 +125,13 @@ def plain_gradients(model, batch, noises):
 
     def outputs():
         x = encoded()
-        picked = tf.gather(x, features["mask_positions"], batch_dims=1)
+        if all_states:
+            x = tf.gather(x, read, batch_dims=1)
+        texts, picked = x[:, : first.shape[1]], x[:, first.shape[1] :]
         inner = tf.nn.gelu(linear(picked, f"{head}/transform"), approximate=False)
         table = variables["token_embedding/embeddings"]
         logits = norm(inner, f"{head}/norm") @ tf.transpose(table) + variables[f"{head}/bias"]
-        zeros = np.zeros((len(x), 1), np.int32)
-        first = tf.gather(x, features.get("text_positions", zeros), batch_dims=1)
-        pair = linear(tf.tanh(linear(first, "pooler")), "next_sentence_head")
+        pair = linear(tf.tanh(linear(texts, "pooler")), "next_sentence_head")
         return {"masked_lm": logits, "next_sentence": pair}
 
     with tf.GradientTape() as tape:
@@ -145,27 +160,34 @@ def noises(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("product_dtype", "bound", "packed"),
+    ("product_dtype", "bound", "packed", "all_states"),
     [
-        ("float32", 1e-6, False),
-        ("float32", 1e-6, True),
-        ("bfloat16", 1e-2, False),
-        ("float16", 1e-3, False),
-        pytest.param("bfloat16", 1e-2, True, marks=pytest.mark.slow),
-        pytest.param("float16", 1e-3, True, marks=pytest.mark.slow),
+        ("float32", 1e-6, False, False),
+        ("float32", 1e-6, True, False),
+        ("float32", 1e-6, False, True),
+        ("bfloat16", 1e-2, False, False),
+        ("float16", 1e-3, False, False),
+        pytest.param("float32", 1e-6, True, True, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 1e-2, True, False, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 1e-2, False, True, marks=pytest.mark.slow),
+        pytest.param("float16", 1e-3, True, False, marks=pytest.mark.slow),
     ],
 )
-def test_gradients_are_those_of_plain_operations_in_float64(product_dtype, bound, packed, noises):
+def test_gradients_are_those_of_plain_operations_in_float64(
+    product_dtype, bound, packed, all_states, noises
+):
     """Of the whole model, dropout included, in both forms of its functions."""
     # Rounding grows with the weights, through all layers.
     deviation = 0.2 if product_dtype == "float32" else 0.1
-    model = pretrainer(packed=packed, product_dtype=product_dtype, deviation=deviation)
+    model = pretrainer(
+        packed=packed, all_states=all_states, product_dtype=product_dtype, deviation=deviation
+    )
     batch = batch_of(packed)
     found = [gradients(model, batch, clusters=False, graph=False)]
     drawn = list(noises)
     assert len(drawn) == 1 + 3 * 2
     found.append(gradients(model, batch, clusters=True))
-    expected_loss, expected = plain_gradients(model, batch, drawn)
+    expected_loss, expected = plain_gradients(model, batch, drawn, all_states)
     size = np.sqrt(sum(np.square(x).sum() for x in expected.values()))
     for loss, by_path in found:
         assert loss == pytest.approx(expected_loss, rel=bound)
@@ -182,7 +204,7 @@ def compiled_functions(concrete):
 
 
 def test_programs_of_xla_are_made_inside_of_clusters_only():
-    model, (features, _, _) = pretrainer(), tiny_bert.rows(4)
+    model, (features, _, _) = pretrainer(all_states=True), tiny_bert.rows(4)
 
     def functions(clusters):
         def outputs():

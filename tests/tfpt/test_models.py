@@ -115,6 +115,45 @@ def test_the_smallest_size_has_as_many_parameters_as_published():
     assert models.encoder(models.BERT_TINY, 30_522).count_params() == 4_385_920
 
 
+def test_at_masks_gives_the_states_of_the_encoder_there():
+    built = encoder(num_layers=3)
+    read, features = models.at_masks(built), tiny_bert.rows(4)[0]
+    expected = built(inputs(4))
+    found = read(features)
+    assert sorted(found) == ["masked_output", "pooled_output"]
+    masked = tf.gather(expected["sequence_output"], features["mask_positions"], batch_dims=1)
+    np.testing.assert_allclose(found["masked_output"], masked, atol=2e-6)
+    np.testing.assert_allclose(found["pooled_output"], expected["pooled_output"], atol=2e-6)
+    assert {id(weight) for weight in read.weights} == {id(weight) for weight in built.weights}
+    (first,) = models.at_first(built)(inputs(4)).values()
+    np.testing.assert_allclose(first, expected["pooled_output"], atol=2e-6)
+
+
+def test_states_elsewhere_are_not_calculated(monkeypatch):
+    """By the rows of the last layer's feed-forward products."""
+    widths = []
+    original = fused.bias_gelu
+
+    def recorded(product, bias, **arguments):
+        widths.append(product.shape[0])
+        return original(product, bias, **arguments)
+
+    monkeypatch.setattr(fused, "bias_gelu", recorded)
+    built = encoder(num_layers=3)
+    rows = tiny_bert.rows(4)[0]
+    models.at_masks(built)(rows)
+    assert widths[-3:] == [4 * tiny_bert.T, 4 * tiny_bert.T, 4 * (1 + tiny_bert.P)]
+    models.at_first(built)(inputs(4))
+    assert widths[-3:] == [4 * tiny_bert.T, 4 * tiny_bert.T, 4]
+
+
+def test_another_encoder_has_no_last_layer_to_read_in_places():
+    x = keras.Input((3,), name="x")
+    other = keras.Model({"x": x}, {"pooled_output": keras.layers.Dense(2)(x)}, name="other")
+    with pytest.raises(ValueError, match="The model other has no layer of an encoder of"):
+        models.at_first(other)
+
+
 def test_padding_has_no_influence_on_tokens():
     built = encoder(num_layers=2)
     short = inputs(3, num_positions=8)

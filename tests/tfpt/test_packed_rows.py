@@ -60,9 +60,8 @@ def texts(num_rows, seed=0):
 
 def pretrainer(*, packed):
     encoder = models.encoder(tiny_bert.size(num_layers=2), tiny_bert.V, packed=packed)
-    return objectives.model(
-        encoder, objectives.masked_lm(encoder), objectives.next_sentence(encoder)
-    )
+    read = models.at_masks(encoder)
+    return objectives.model(encoder, objectives.masked_lm(read), objectives.next_sentence(read))
 
 
 @pytest.fixture(scope="module")

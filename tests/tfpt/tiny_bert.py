@@ -63,12 +63,13 @@ def stream(first_batch=0, *, data=None, batch_size=B):
     return dataset.repeat().skip(first_batch)
 
 
-def pretrainer(*, seed=1, product_dtype="float32", **changes) -> objectives.Model:
+def pretrainer(*, seed=1, product_dtype="float32", all_states=False, **changes) -> objectives.Model:
     """An encoder with both of BERT's objectives; the seed draws its first weights."""
     keras.utils.set_random_seed(seed)
     encoder = models.encoder(size(**changes), V, product_dtype=product_dtype)
-    masked_lm = objectives.masked_lm(encoder, product_dtype=product_dtype)
-    return objectives.model(encoder, masked_lm, objectives.next_sentence(encoder))
+    read = encoder if all_states else models.at_masks(encoder)
+    masked_lm = objectives.masked_lm(read, product_dtype=product_dtype)
+    return objectives.model(encoder, masked_lm, objectives.next_sentence(read))
 
 
 def compiled(model=None, **changes) -> objectives.Model:

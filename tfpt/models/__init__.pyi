@@ -4,4 +4,6 @@ from .sizes import BERT_MINI as BERT_MINI
 from .sizes import BERT_SMALL as BERT_SMALL
 from .sizes import BERT_TINY as BERT_TINY
 from .sizes import Model as Model
+from .text import at_first as at_first
+from .text import at_masks as at_masks
 from .text import encoder as encoder

@@ -14,8 +14,8 @@ Functions take and give operands of matrix products in the dtype of the products
 float16, where those are fast) and calculate in float32; what is summed up over the layers, the
 residual stream, is float32 all the way.
 
-Shape letters: B rows, T tokens in a row, N = B * T, H hidden width, A heads, D = H / A, I inner
-width, R rows of a table, V vocabulary.
+Shape letters: B rows, T tokens in a row, S places in a row, N = B * T, H hidden width, A heads, D =
+H / A, I inner width, R rows of a table, V vocabulary.
 """
 
 import functools
@@ -97,8 +97,10 @@ def sum_norm_dropout(tokens, segments, positions, scale, offset, noise, *, rate:
     return dropout(layer_norm(tokens + segments + positions, scale, offset), noise, rate)
 
 
-def split_heads(product, bias, *, num_heads: int):
+def split_heads(product, bias, *, num_heads: int, num_parts: int = 3):
     """(B, T, 3H) and its bias -> queries, keys and values (B, A, T, D), of the product's dtype.
+
+    Or keys and values of (B, T, 2H), or queries of (B, T, H): `num_parts`, always as a tuple.
 
     Forward and backward 6 ms instead of 11.
     """
@@ -113,15 +115,19 @@ def split_heads(product, bias, *, num_heads: int):
             rows = tf.concat([join_heads(heads) for heads in upstream], axis=-1)  # (N, 3H)
             return tf.reshape(rows, shape), program(_sum_of_rows, enabled)(rows)
 
-        return program(_split_heads, enabled)(product, bias, num_heads=num_heads), gradient
+        heads = program(_split_heads, enabled)(
+            product, bias, num_heads=num_heads, num_parts=num_parts
+        )
+        return heads, gradient
 
     return split(product, tf.convert_to_tensor(bias))
 
 
-def _split_heads(product, bias, num_heads: int):
+def _split_heads(product, bias, num_heads: int, num_parts: int):
     rows, length, width = shape_of(product)
     states = tf.cast(_float32(product) + bias, product.dtype)
-    states = tf.reshape(states, [rows, length, 3, num_heads, width // 3 // num_heads])
+    head_dim = width // num_parts // num_heads
+    states = tf.reshape(states, [rows, length, num_parts, num_heads, head_dim])
     return tuple(tf.unstack(tf.transpose(states, [2, 0, 3, 1, 4])))
 
 
@@ -141,14 +147,14 @@ def attention(query, key, value, visible, noise, *, rate: float = 0.0):
     operations with TensorFlow's derivative 50.
 
     Args:
-        query: (B, A, T, D); all three of one dtype.
+        query: (B, A, S, D), of S places in a row, of all tokens or some; all three of one dtype.
         key: (B, A, T, D).
         value: (B, A, T, D).
-        visible: bool, broadcast against (B, A, T, T).
-        noise: uint8 (B, A, T, T), or None.
+        visible: bool, broadcast against (B, A, S, T).
+        noise: uint8 (B, A, S, T), or None.
 
     Returns:
-        (B, A, T, D) of the same dtype.
+        (B, A, S, D) of the same dtype.
 
     Source of the gradient: Dao et al. 2022, section 3.1 and B.2, https://arxiv.org/abs/2205.14135.
     """

@@ -4,8 +4,8 @@ The products take operands of `product_dtype`; weights, sums and the residual st
 So bfloat16 gives the products' speed without rounding what is summed up over the layers. (Keras'
 mixed policies would round the residual stream and the biases too.)
 
-Shape letters: B rows, T tokens in a row, N = B * T, H hidden width, A heads, D = H / A, I inner
-width, S places in a row.
+Shape letters: B rows, T tokens in a row, S places in a row, M = B * S, H hidden width, A heads, D =
+H / A, I inner width, P mask slots in a row.
 """
 
 import keras
@@ -149,7 +149,7 @@ class TransformerLayer(keras.layers.Layer):
         self.product_dtype = product_dtype
         self.seed_generator = keras.random.SeedGenerator()
 
-    def build(self, x_shape, text_ids_shape):
+    def build(self, x_shape, text_ids_shape, places_shape=None):
         hidden_dim = x_shape[-1]
         dtype = self.product_dtype
         # One product for queries, keys and values is faster than three.
@@ -165,13 +165,23 @@ class TransformerLayer(keras.layers.Layer):
         self.attention_norm.build((None, hidden_dim))
         self.output_norm.build((None, hidden_dim))
 
-    def call(self, x, text_ids, training=False):
-        """`text_ids` int32 (B, T): 0 for padding, else 1; where packed, the number of the text."""
+    def call(self, x, text_ids, places=None, training=False):
+        """The states that follow.
+
+        Args:
+            x: float32 (B, T, H).
+            text_ids: int32 (B, T), 0 for padding, else 1; where packed, the number of the text.
+            places: int32 (B, S), those of the tokens whose states are asked for; None: all.
+            training: Whether dropout is on.
+
+        Returns:
+            float32 (B, S, H); (B, T, H) without `places`.
+        """
         # Drawn here, so that what is calculated again is the same.
         seed = self.seed_generator.next() if training and self.dropout_rate else None
         if self.rematerialize and training:
-            return fused.rematerialized(self._states, x, text_ids, seed)
-        return self._states(x, text_ids, seed)
+            return fused.rematerialized(self._states, x, text_ids, places, seed)
+        return self._states(x, text_ids, places, seed)
 
     def attention_weights(self, x, text_ids):
         """float32 (B, A, T, T): the share of each token in each token's mixture, for pictures.
@@ -181,15 +191,17 @@ class TransformerLayer(keras.layers.Layer):
             text_ids: int32 (B, T), likewise.
         """
         query, key, _ = self._heads(x)
-        return fused.attention_weights(query, key, self._visible(text_ids))
+        return fused.attention_weights(query, key, self._visible(text_ids, None))
 
-    def _states(self, x, text_ids, seed):
-        """float32 (B, T, H): what the layer gives; `seed` None drops nothing."""
-        shape = fused.shape_of(x)
-        flat = tf.reshape(x, [-1, shape[-1]])  # (N, H)
+    def _states(self, x, text_ids, places, seed):
+        """float32 (B, S, H): what the layer gives; `seed` None drops nothing."""
+        read = x if places is None else states_at(x, places)
+        shape = fused.shape_of(read)
+        flat = tf.reshape(read, [-1, shape[-1]])  # (M, H)
+        mixed = self._attention(x, None if places is None else read, text_ids, places, seed)
         flat = self._residual(
             flat,
-            self.attention_output.product(self._attention(x, text_ids, seed)),
+            self.attention_output.product(mixed),
             (self.attention_output.bias, self.attention_norm),
             self._noise(fused.shape_of(flat), seed, 1),
         )
@@ -217,38 +229,90 @@ class TransformerLayer(keras.layers.Layer):
         product = tf.reshape(product, [rows, length, 3 * hidden_dim])
         return fused.split_heads(product, self.query_key_value.bias, num_heads=self.num_heads)
 
-    def _attention(self, x, text_ids, seed):
-        """(N, H): every token's mixture of the values of its row."""
-        query, key, value = self._heads(x)
+    def _heads_at(self, x, read):
+        """Queries (B, A, S, D) of the states that are read; keys and values (B, A, T, D) of all."""
+        hidden_dim = x.shape[-1]
+        sizes = [hidden_dim, 2 * hidden_dim]
+        kernels = tf.split(self.query_key_value.kernel, sizes, axis=1)
+        biases = tf.split(self.query_key_value.bias, sizes)
+        heads = []
+        for states, kernel, bias, count in zip((read, x), kernels, biases, (1, 2), strict=True):
+            rows, length, _ = fused.shape_of(states)
+            flat = tf.reshape(states, [-1, hidden_dim])
+            product = fused.matmul(flat, kernel, self.product_dtype)
+            product = tf.reshape(product, [rows, length, count * hidden_dim])
+            heads += fused.split_heads(product, bias, num_heads=self.num_heads, num_parts=count)
+        return heads
+
+    def _attention(self, x, read, text_ids, places, seed):
+        """(M, H): for each state that is read, None for all, a mixture of the values of its row."""
+        query, key, value = self._heads(x) if read is None else self._heads_at(x, read)
         rows, length, _ = fused.shape_of(x)
-        noise = self._noise([rows, self.num_heads, length, length], seed, 0)
+        count = length if read is None else fused.shape_of(read)[1]
+        noise = self._noise([rows, self.num_heads, count, length], seed, 0)
         mixed = fused.attention(
-            query, key, value, self._visible(text_ids), noise, rate=self.dropout_rate
+            query, key, value, self._visible(text_ids, places), noise, rate=self.dropout_rate
         )
         return fused.join_heads(mixed)
 
-    def _visible(self, text_ids):
-        """bool (B, 1, 1, T), or (B, 1, T, T) where packed: what a token attends to."""
-        if self.packed:
-            return text_ids[:, None, :, None] == text_ids[:, None, None, :]
-        return text_ids[:, None, None, :] != 0
+    def _visible(self, text_ids, places):
+        """bool (B, 1, 1, T), or (B, 1, S, T) where packed: what a token attends to."""
+        if not self.packed:
+            return text_ids[:, None, None, :] != 0
+        of_read = text_ids if places is None else tf.gather(text_ids, places, batch_dims=1)
+        return of_read[:, None, :, None] == text_ids[:, None, None, :]
 
     @staticmethod
     def _noise(shape, seed, number: int):
         return None if seed is None else fused.random_bytes(shape, seed, number)
 
-    def compute_output_shape(self, x_shape, text_ids_shape):
-        return x_shape
+    def compute_output_shape(self, x_shape, text_ids_shape, places_shape=None):
+        return x_shape if places_shape is None else (*places_shape, x_shape[-1])
+
+
+def states_at(x, places):
+    """The states at some places of each row: (B, T, H) and int32 (B, S) -> (B, S, H)."""
+    rows, length, hidden_dim = fused.shape_of(x)
+    flat = tf.reshape(places + (tf.range(rows) * length)[:, None], [-1])
+    states = fused.gather_rows(tf.reshape(x, [-1, hidden_dim]), flat)
+    return tf.reshape(states, [*fused.shape_of(places), hidden_dim])
 
 
 class StatesAt(keras.layers.Layer):
-    """The states at some places of each row: (B, T, H) and int32 (B, S) -> (B, S, H)."""
+    """`states_at` in a functional model."""
 
-    def call(self, x, positions):
-        rows, length, hidden_dim = fused.shape_of(x)
-        places = tf.reshape(positions + (tf.range(rows) * length)[:, None], [-1])
-        states = fused.gather_rows(tf.reshape(x, [-1, hidden_dim]), places)
-        return tf.reshape(states, [*fused.shape_of(positions), hidden_dim])
+    def call(self, x, places):
+        return states_at(x, places)
 
-    def compute_output_shape(self, x_shape, positions_shape):
-        return (*positions_shape, x_shape[-1])
+    def compute_output_shape(self, x_shape, places_shape):
+        return (*places_shape, x_shape[-1])
+
+
+class Places(keras.layers.Layer):
+    """Where states are read: the first token of each text of a row, then the mask slots."""
+
+    def call(self, token_ids, text_positions=None, mask_positions=None):
+        """int32 (B, T), which tells the rows; (B, S) where packed; (B, P) -> (B, S + P)."""
+        first = tf.zeros_like(token_ids[:, :1]) if text_positions is None else text_positions
+        return first if mask_positions is None else tf.concat([first, mask_positions], axis=1)
+
+    def compute_output_shape(
+        self, token_ids_shape, text_positions_shape=None, mask_positions_shape=None
+    ):
+        counts = [1 if text_positions_shape is None else text_positions_shape[1]]
+        counts += [] if mask_positions_shape is None else [mask_positions_shape[1]]
+        return (token_ids_shape[0], None if None in counts else sum(counts))
+
+
+class DividedStates(keras.layers.Layer):
+    """(B, S + P, H) and int32 (B, P) -> those of texts (B, S, H), and of mask slots (B, P, H)."""
+
+    def call(self, states, mask_positions):
+        num_texts = fused.shape_of(states)[1] - fused.shape_of(mask_positions)[1]
+        return states[:, :num_texts], states[:, num_texts:]
+
+    def compute_output_shape(self, states_shape, mask_positions_shape):
+        rows, count, hidden_dim = states_shape
+        num_masks = mask_positions_shape[1]
+        num_texts = None if None in (count, num_masks) else count - num_masks
+        return (rows, num_texts, hidden_dim), (rows, num_masks, hidden_dim)

@@ -22,7 +22,8 @@ def masked_lm(
     Only these positions are projected onto the vocabulary, by the transposed token embedding.
 
     Args:
-        encoder: With `sequence_output` (B, T, H) and a layer `token_embedding` with `embeddings`.
+        encoder: With `masked_output` (B, P, H), as `models.at_masks` gives it, or else with
+            `sequence_output` (B, T, H); and with a layer `token_embedding` with `embeddings`.
         weight: Factor of the loss.
         product_dtype: Of the operands of the head's matrix products; see `models.encoder`.
 
@@ -31,12 +32,17 @@ def masked_lm(
 
     Source: Devlin et al. 2019, section 3.1, https://arxiv.org/abs/1810.04805.
     """
-    positions = keras.Input((None,), dtype="int32", name=features.MASK_POSITIONS)
+    if features.MASKED_OUTPUT in encoder.output:
+        positions = encoder.input[features.MASK_POSITIONS]
+        states = encoder.output[features.MASKED_OUTPUT]
+    else:
+        positions = keras.Input((None,), dtype="int32", name=features.MASK_POSITIONS)
+        sequence = encoder.output[features.SEQUENCE_OUTPUT]
+        states = StatesAt(name="masked_states")(sequence, positions)
     head = MaskedLMHead(encoder.get_layer("token_embedding"), product_dtype, name="masked_lm_head")
-    logits = head(encoder.output[features.SEQUENCE_OUTPUT], positions)
     return Objective(
         name=features.MASKED_LM,
-        output=logits,
+        output=head(states),
         loss=cross_entropy,
         metrics={"accuracy": is_correct},
         inputs={features.MASK_POSITIONS: positions},
@@ -89,7 +95,7 @@ def classification(
     """Tell the class of a text or of a pair of texts, from the pooled state.
 
     Args:
-        encoder: With `pooled_output` (B, H).
+        encoder: With `pooled_output` (B, H); that of `models.at_first` is the fastest.
         num_classes: C, at least 2.
         dropout_rate: Share of the pooled state dropped in training, in [0, 1).
 
@@ -118,7 +124,7 @@ def classification(
 
 
 class MaskedLMHead(keras.layers.Layer):
-    """States at mask positions -> logits over the vocabulary, by the transposed token embedding."""
+    """(B, P, H) -> logits (B, P, V) over the vocabulary, by the transposed token embedding."""
 
     def __init__(
         self, token_embedding: keras.layers.Layer, product_dtype: str = "float32", **kwargs
@@ -126,10 +132,9 @@ class MaskedLMHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.product_dtype = product_dtype
         self.token_embedding = token_embedding
-        self.states_at = StatesAt(name="states_at")
 
-    def build(self, sequence_shape, positions_shape):
-        hidden_dim = sequence_shape[-1]
+    def build(self, states_shape):
+        hidden_dim = states_shape[-1]
         vocabulary_size = self.token_embedding.embeddings.shape[0]
         self.transform = Linear(hidden_dim, self.product_dtype, name="transform")
         self.transform.build((None, hidden_dim))
@@ -137,9 +142,10 @@ class MaskedLMHead(keras.layers.Layer):
         self.norm.build((None, hidden_dim))
         self.bias = self.add_weight(name="bias", shape=(vocabulary_size,), initializer="zeros")
 
-    def call(self, sequence, positions):
+    def call(self, states):
         dtype = self.product_dtype
-        x = tf.reshape(self.states_at(sequence, positions), [-1, sequence.shape[-1]])  # (B * P, H)
+        shape = fused.shape_of(states)
+        x = tf.reshape(states, [-1, shape[-1]])  # (B * P, H)
         x = fused.bias_gelu_norm(
             self.transform.product(x),
             self.transform.bias,
@@ -149,10 +155,10 @@ class MaskedLMHead(keras.layers.Layer):
         )
         product = fused.matmul(x, self.token_embedding.embeddings, dtype, transpose_y=True)
         logits = fused.logits(product, self.bias)
-        return tf.reshape(logits, [*fused.shape_of(positions), logits.shape[-1]])
+        return tf.reshape(logits, [*shape[:-1], logits.shape[-1]])
 
-    def compute_output_shape(self, sequence_shape, positions_shape):
-        return (*positions_shape, self.token_embedding.embeddings.shape[0])
+    def compute_output_shape(self, states_shape):
+        return (*states_shape[:-1], self.token_embedding.embeddings.shape[0])
 
 
 class Dropout(keras.layers.Layer):

@@ -114,8 +114,9 @@ def model(settings: Config, tokenizer: pipelines.TextTokenizer) -> objectives.Mo
         "next_sentence": objectives.next_sentence,
         "sentence_order": objectives.sentence_order,
     }
-    told = [of_pairs[drawing.pairing](encoder)] if drawing.pairing in of_pairs else []
-    return objectives.model(encoder, objectives.masked_lm(encoder, product_dtype=dtype), *told)
+    read = models.at_masks(encoder)
+    told = [of_pairs[drawing.pairing](read)] if drawing.pairing in of_pairs else []
+    return objectives.model(encoder, objectives.masked_lm(read, product_dtype=dtype), *told)
 
 
 def dataset(settings: Config) -> pipelines.Pretraining:

@@ -72,7 +72,9 @@ def model(
     return objectives.model(
         encoder,
         objectives.classification(
-            encoder, num_classes=len(label_names), dropout_rate=settings.dropout_rate
+            models.at_first(encoder),
+            num_classes=len(label_names),
+            dropout_rate=settings.dropout_rate,
         ),
     )
 
