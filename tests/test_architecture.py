@@ -27,7 +27,7 @@ ROWS: list[tuple[set[str], str]] = [
     (
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
-            "flops",
+            *("flops", "weights", "taking_over", "importing"),
         },
         "open",
     ),
@@ -47,6 +47,7 @@ ROWS: list[tuple[set[str], str]] = [
             "train_commands",
             "serve_commands",
             "service_commands",
+            "weight_commands",
             "command",
             "recipe_names",
             "__main__",
@@ -56,7 +57,14 @@ ROWS: list[tuple[set[str], str]] = [
 ]
 LEVEL = {unit: level for level, (units, _) in enumerate(ROWS) for unit in units}
 # Modules whose decorated functions are commands.
-COMMANDS = ("cli", "clean_command", "train_commands", "serve_commands", "service_commands")
+COMMANDS = (
+    "cli",
+    "clean_command",
+    "train_commands",
+    "serve_commands",
+    "service_commands",
+    "weight_commands",
+)
 LINKED_ROOMS = ("pipelines", "export", "serving")
 FORBIDDEN_NAMES = {"util", "utils", "common", "core", "base", "helper", "helpers", "misc"}
 MAX_LINES = 400
@@ -207,7 +215,7 @@ def top_level_names(module: ast.Module) -> Iterator[str]:
 def test_the_rooms_are_those_of_the_design():
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == {"tfpt", *LINKED_ROOMS}
     rooms = {path.parent.name for path in (ROOT / "tfpt").glob("*/__init__.py")}
-    assert rooms == {"models", "objectives", "recipes", *LINKED_ROOMS}
+    assert rooms == {"models", "objectives", "recipes", "weights", *LINKED_ROOMS}
 
 
 @pytest.mark.parametrize("room", LINKED_ROOMS)

@@ -14,7 +14,14 @@ from typing import Any
 import click
 
 import tfpt
-from tfpt import clean_command, command, recipe_names, serve_commands, train_commands
+from tfpt import (
+    clean_command,
+    command,
+    recipe_names,
+    serve_commands,
+    train_commands,
+    weight_commands,
+)
 from tfpt.command import quiet_tensorflow
 from tfpt.service_commands import data_service
 
@@ -56,12 +63,17 @@ main.add_command(clean_command.clean)
     show_default=True,
     help="How often two pieces must stand side by side to become an entry (not of unigram).",
 )
+@click.option(
+    "--extend",
+    help="A WordPiece vocabulary whose entries keep their ids: words of the texts that it cuts "
+    "into pieces are appended, up to --size entries in all.",
+)
 @command.sampling
 @command.reading
 def vocabulary(
-    sources, size, out, kind, cased, min_frequency, max_megabytes, seed, **reading
+    sources, size, out, kind, cased, min_frequency, extend, max_megabytes, seed, **reading
 ) -> None:
-    """Train a vocabulary on texts.
+    """Train a vocabulary on texts, or extend one.
 
     SOURCES are text files, .jsonl, .csv, .tsv (all of these also as .gz, .bz2, .xz or .zst) or
     .parquet; folders of them, quoted globs, paths such as gs://bucket/name; or tfds:NAME.
@@ -71,18 +83,22 @@ def vocabulary(
 
     if Path(out).exists():
         raise FileExistsError(f"{out} exists already; remove it, or name another file.")
-    train: Any = {
-        "wordpiece": partial(
-            pipelines.train_wordpiece, lowercase=not cased, min_frequency=min_frequency
-        ),
-        "bpe": partial(pipelines.train_byte_pair, min_frequency=min_frequency),
-        "unigram": partial(pipelines.train_unigram, lowercase=not cased),
-    }[kind]
     ending = {"wordpiece": ".txt", "bpe": ".json", "unigram": ".model"}[kind]
     tokenizer_files.file_path(out, ending, "")  # raises before the work
     most = {} if max_megabytes is None else {"max_megabytes": max_megabytes}
     if kind == "unigram" and min_frequency != 2:
         warnings.warn("--min-frequency has no effect on a unigram vocabulary.", stacklevel=2)
+    train: Any
+    if extend:
+        train, size = _extension(extend, size, min_frequency, kind=kind, cased=cased)
+    else:
+        train = {
+            "wordpiece": partial(
+                pipelines.train_wordpiece, lowercase=not cased, min_frequency=min_frequency
+            ),
+            "bpe": partial(pipelines.train_byte_pair, min_frequency=min_frequency),
+            "unigram": partial(pipelines.train_unigram, lowercase=not cased),
+        }[kind]
     documents = command.documents(sources, **reading)
     with console.reading(documents, "Training the vocabulary") as texts:
         tokenizer = train(texts, size, seed=seed, **most)
@@ -237,6 +253,8 @@ def evaluate(run) -> None:
         console.classification_report(f"{run}, {split} rows", report.to_dict())
 
 
+main.add_command(weight_commands.import_)
+main.add_command(weight_commands.convert)
 main.add_command(serve_commands.export)
 main.add_command(serve_commands.serve)
 main.add_command(serve_commands.predict)
@@ -260,6 +278,22 @@ def demo(out) -> None:
     from tfpt.recipes import demo as recipe
 
     recipe.run(Path(out))
+
+
+def _extension(extend: str, size: int, min_frequency: int, *, kind: str, cased: bool) -> Any:
+    """What extends a vocabulary, and by how many entries."""
+    from tfpt import pipelines
+
+    before = pipelines.load_tokenizer(extend)
+    if kind != "wordpiece" or cased:
+        raise ValueError("--extend keeps kind and case of the vocabulary: leave these out.")
+    if size <= before.vocabulary_size:
+        raise ValueError(
+            f"{extend} has {before.vocabulary_size:,} entries, and --size asks for {size:,} in "
+            "all; raise it."
+        )
+    extended = partial(pipelines.extend_wordpiece, before, min_frequency=min_frequency)
+    return extended, size - before.vocabulary_size
 
 
 def _verify(paths: Sequence[str]) -> None:

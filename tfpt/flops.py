@@ -4,8 +4,8 @@ A model operation is a multiplication or an addition that the mathematics of the
 matrix products alone: what lies between them is less than a hundredth of it. Padding counts, for
 the machine multiplies it; what is computed a second time (`rematerialize`) does not.
 
-Shape letters: B rows, T tokens in a row, P mask slots in a row, H hidden width, I inner width, L
-layers, A heads, V vocabulary, C classes.
+Shape letters: B rows, T tokens in a row, P mask slots in a row, S states in a row, H hidden width,
+E width of the embeddings, I inner width, L layers, A heads, V vocabulary, C classes.
 """
 
 import functools
@@ -54,8 +54,8 @@ def forward_flops(size: models.Model, batch: Batch) -> float:
     `models.at_masks` and `models.at_first`, it has 2 * (2 * H * H) for queries and the output,
     2 * (2 * H * I) for the feed-forward block, and 2 * (2 * T * H) for the scores and the mixture
     of the attention. For each row the pooler has 2 * H * H and its head 2 * H * C. For each mask
-    slot, and there only, the head of masked words has 2 * (H * H + H * V). Embeddings are looked
-    up: none.
+    slot, and there only, the head of masked words has 2 * (H * E + E * V). Embeddings are looked
+    up: none; where their width E is not H, each token has 2 * E * H.
 
     Source: Kaplan et al. 2020, section 2.1, https://arxiv.org/abs/2001.08361; Chowdhery et al.
     2022, appendix B, https://arxiv.org/abs/2204.02311, for the attention.
@@ -67,8 +67,11 @@ def forward_flops(size: models.Model, batch: Batch) -> float:
     row = batch.sequence_length * size.num_layers * token
     row += (batch.sequence_length * (size.num_layers - 1) + last) * state
     if batch.num_classes:
-        row += 2 * hidden**2 + 2 * hidden * batch.num_classes
-    row += batch.num_masks * 2 * (hidden**2 + hidden * batch.vocabulary_size)
+        row += 2 * hidden**2 * size.has_pooler + 2 * hidden * batch.num_classes
+    width = size.embedding_dim or hidden
+    row += batch.num_masks * 2 * width * (hidden + batch.vocabulary_size)
+    if width != hidden:
+        row += batch.sequence_length * 2 * width * hidden
     return batch.batch_size * row
 
 
@@ -158,11 +161,17 @@ def size_of(encoder: keras.Model) -> models.Model | None:
     layers = _layers(encoder)
     if not layers:
         return None
+    width, hidden_dim = (
+        encoder.get_layer("token_embedding").output_dim,
+        encoder.output[features.SEQUENCE_OUTPUT].shape[-1],
+    )
     return models.Model(
         num_layers=len(layers),
-        hidden_dim=encoder.output[features.SEQUENCE_OUTPUT].shape[-1],
+        hidden_dim=hidden_dim,
         num_heads=layers[0].num_heads,
         intermediate_dim=layers[0].intermediate_dim,
+        embedding_dim=None if width == hidden_dim else width,
+        has_pooler=any(layer.name == "pooler" for layer in encoder.layers),
     )
 
 

@@ -1,6 +1,7 @@
 """Recipes by the name that imports them. Imports no TensorFlow."""
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ def settings_of(name: str, assignments: Sequence[str], verb: str) -> tuple[Modul
     """A recipe for a verb, such as pretrain, and its configuration."""
     module = find(name)
     numbers = module.config()
-    # A run to start from is what fine-tuning has and pre-training has not.
-    fitting = "finetune" if hasattr(numbers, "start") else "pretrain"
+    # The labels are what a model of fine-tuning is built for and one of pre-training is not.
+    fitting = "finetune" if len(inspect.signature(module.model).parameters) > 2 else "pretrain"
     if fitting not in VERBS[verb]:
         raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
     return module, config.override(numbers, assignments)

@@ -5,6 +5,7 @@ place that is to be predicted is `{a|b}`: a stands there, b is the answer. Colou
 the words say, so that a pipe shows as much.
 """
 
+import inspect
 import itertools
 import re
 import unicodedata
@@ -56,7 +57,8 @@ def recipe_batch(
     Raises:
         ValueError, FileNotFoundError: What is wrong with settings or data.
     """
-    if hasattr(settings, "start"):  # labelled texts, which have no vocabulary of their own
+    # Labelled texts have no vocabulary of their own.
+    if len(inspect.signature(recipe.dataset).parameters) > 1:
         if settings.start:
             tokenizer = checkpoints.open_run(settings.start).tokenizer
         elif settings.data.vocabulary:

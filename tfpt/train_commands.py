@@ -21,6 +21,7 @@ _out = click.option("--out", help="The run folder, new or to go on with.")
 
 @click.command(cls=command.Command)
 @click.argument("recipe")
+@click.option("--from", "start", default="", help="The run whose weights it begins with.")
 @command.setting
 @_strategy
 @_out
@@ -30,13 +31,14 @@ _out = click.option("--out", help="The run folder, new or to go on with.")
     help="Only print what would be trained: configuration, devices, operations, memory and the "
     "first batch.",
 )
-def pretrain(recipe, assignments, strategy, out, dry_run) -> None:
+def pretrain(recipe, start, assignments, strategy, out, dry_run) -> None:
     """Pre-train by a recipe into a run folder.
 
     RECIPE is bert or a module of yours, by the name that imports it. A run that was stopped goes on
-    when its command is repeated.
+    when its command is repeated. With --from, training begins with the weights of a run, as `tfpt
+    import` makes one too; new entries of the vocabulary with the mean of their pieces.
     """
-    chosen = _with_strategy(assignments, strategy)
+    chosen = _with_start(_with_strategy(assignments, strategy), start)
     module, settings = recipe_names.settings_of(recipe, chosen, "pretrain")
     if dry_run:
         _show(module, settings)
@@ -56,13 +58,16 @@ def finetune(recipe, start, assignments, strategy, out) -> None:
     RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
     goes on when its command is repeated.
     """
-    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
-        raise ValueError(
-            f"Encoder and vocabulary come from --from {start}; leave out --set {taken[0]}."
-        )
-    chosen = [*_with_strategy(assignments, strategy), *([f"start={start}"] if start else [])]
+    chosen = _with_start(_with_strategy(assignments, strategy), start)
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     _train("Fine-tuning", module, settings, out)
+
+
+def _with_start(assignments: Sequence[str], start: str) -> list[str]:
+    """The assignments with that of --from."""
+    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
+        raise ValueError(f"The encoder comes from --from {start}; leave out --set {taken[0]}.")
+    return [*assignments, *([f"start={start}"] if start else [])]
 
 
 def _with_strategy(assignments: Sequence[str], strategy: str | None) -> list[str]:

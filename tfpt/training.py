@@ -11,7 +11,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, objectives, optimization, pipelines, schedules, workers
+from tfpt import (
+    config,
+    distribution,
+    objectives,
+    optimization,
+    pipelines,
+    schedules,
+    taking_over,
+    workers,
+)
 from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
 from tfpt.checkpoints import Run as Run
 from tfpt.checkpoints import open_run, steps_done
@@ -217,7 +226,8 @@ def pretrain(
     Args:
         recipe: A module with `dataset(settings)` and `model(settings, tokenizer)`; see
             recipes/bert.py.
-        settings: Its configuration.
+        settings: Its configuration. `settings.start`, where there is one, is the run whose weights
+            it begins with; see `taking_over.take_over`.
         out: The run folder.
         callbacks: Keras callbacks.
         verbose: Of Keras `fit`.
@@ -230,6 +240,10 @@ def pretrain(
     numbers: config.Training = settings.training
     distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
+    source = open_run(settings.start) if getattr(settings, "start", "") else None
+    if source is not None:
+        settings = taking_over.with_size_of(source, settings, recipe)
+        source.weights_path()  # raises before a run folder is made
     strategy = distribution.strategy(numbers.strategy)
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
@@ -247,6 +261,8 @@ def pretrain(
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
         model = recipe.model(settings, data.tokenizer)
+        if source is not None and not done:
+            taking_over.tell(taking_over.take_over(source, model, data.tokenizer), source)
         model.state.hours = numbers.hours
         compile(
             model,
@@ -301,7 +317,7 @@ def finetune(
     distribution.threads(numbers.step.cpu_shards)
     source = open_run(settings.start) if settings.start else None
     if source is not None:
-        settings = _with_size_of(source, settings, recipe)
+        settings = taking_over.with_size_of(source, settings, recipe)
         if getattr(settings.data, "vocabulary", ""):
             raise ValueError(
                 f"The vocabulary comes from {source.path}; data.vocabulary is for training from "
@@ -367,24 +383,3 @@ def _watch(run: Run, numbers: Any, **settings: Any) -> Watch:
     given = numbers.peak_teraflops
     peak = None if given is None else 1e12 * given
     return Watch(run, log_steps=numbers.log_steps, peak=peak, **settings)
-
-
-def _with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
-    """The settings with the size of the encoder that is taken over."""
-    if "model" not in source.settings:
-        raise ValueError(
-            f"{source.path} does not tell the size of its model (`model` in config.json): its run "
-            "was begun without the settings of a recipe. Begin it with training.Run(..., "
-            "recipe=, settings=), or fine-tune its encoder in Python."
-        )
-    taken = config.from_dict(settings, {"model": source.settings["model"]})
-    default, given, there = (
-        config.to_dict(model) for model in (recipe.config().model, settings.model, taken.model)
-    )
-    wrong = [name for name in config.changed_fields(default, given) if given[name] != there[name]]
-    if wrong:
-        raise ValueError(
-            f"The size of the model comes from {source.path}; it differs in "
-            f"{', '.join('model.' + name for name in wrong)}. Leave these out."
-        )
-    return taken

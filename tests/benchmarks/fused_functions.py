@@ -64,8 +64,8 @@ def functions() -> dict[str, tuple[tuple, dict]]:
 
     return {
         "sum_norm_dropout": (
-            (*(_normal(states) for _ in range(3)), scale, offset),
-            both(lambda *x: fused.sum_norm_dropout(*x, _noise(states), rate=RATE)),
+            (scale, offset, *(_normal(states) for _ in range(3))),
+            both(lambda *x: fused.sum_norm_dropout(_noise(states), *x, rate=RATE)),
         ),
         "split_heads": (
             (_normal((ROWS, LENGTH, 3 * WIDTH), HALF), tf.zeros([3 * WIDTH])),
@@ -86,7 +86,7 @@ def functions() -> dict[str, tuple[tuple, dict]]:
             (_normal(states, HALF), scale, _normal(states), scale, offset),
             both(
                 lambda x, bias, residual, *norm: fused.bias_dropout_residual_norm(
-                    x, bias, residual, _noise(states), *norm, rate=RATE
+                    x, bias, residual, _noise(states), *norm, block=fused.Block(RATE)
                 )
             ),
         ),

@@ -372,7 +372,7 @@ def test_what_comes_from_the_pre_trained_run_is_not_set_again(refused, given, tm
     labelled = ("--set", f"data.name={given / 'texts'}")
     for assignment in ("model.num_layers=4", "start=runs/other"):
         sentence = refused(*command, *labelled, "--set", assignment)
-        assert f"come from --from {given / 'bert'}; leave out --set {assignment}." in sentence
+        assert f"comes from --from {given / 'bert'}; leave out --set {assignment}." in sentence
     sentence = refused(*command, *labelled, "--set", "data.vocabulary=nofile.txt")
     assert "data.vocabulary is for training from scratch" in sentence
 

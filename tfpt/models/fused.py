@@ -20,7 +20,7 @@ H / A, I inner width, R rows of a table, V vocabulary.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -30,7 +30,6 @@ from tfpt.models.random_bytes import random_bytes as random_bytes
 
 # Added to the scores of what is not attended to, before the softmax.
 _MASKED = -1e9
-_NORM_EPSILON = 1e-12
 _BYTE_VALUES = 256
 
 
@@ -84,17 +83,18 @@ def _threshold(rate: float) -> int:
     return min(max(1, round(rate * _BYTE_VALUES)), _BYTE_VALUES - 1)
 
 
-def layer_norm(x, scale, offset):
+def layer_norm(x, scale, offset, *, epsilon: float = 1e-12):
     """Layer normalization along the last axis. Source: Ba et al. 2016, arXiv:1607.06450."""
     centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
-    return centered * tf.math.rsqrt(variance + _NORM_EPSILON) * scale + offset
+    return centered * tf.math.rsqrt(variance + epsilon) * scale + offset
 
 
 @cluster
-def sum_norm_dropout(tokens, segments, positions, scale, offset, noise, *, rate: float):
+def sum_norm_dropout(noise, scale, offset, *embeddings, rate: float, epsilon: float = 1e-12):
     """The states the first layer begins with: dropout(norm(tokens + segments + positions))."""
-    return dropout(layer_norm(tokens + segments + positions, scale, offset), noise, rate)
+    total = functools.reduce(tf.add, embeddings)
+    return dropout(layer_norm(total, scale, offset, epsilon=epsilon), noise, rate)
 
 
 def split_heads(product, bias, *, num_heads: int, num_parts: int = 3):
@@ -228,20 +228,27 @@ def bias_gelu(product, bias, *, dtype: str = "float32"):
 
 
 @cluster
-def bias_gelu_norm(product, bias, scale, offset, *, dtype: str):
+def bias_gelu_norm(product, bias, scale, offset, *, dtype: str, epsilon: float = 1e-12):
     """The masked-word head between its two products."""
     activated = tf.nn.gelu(_float32(product) + bias, approximate=False)
-    return tf.cast(layer_norm(activated, scale, offset), dtype)
+    return tf.cast(layer_norm(activated, scale, offset, epsilon=epsilon), dtype)
+
+
+class Block(NamedTuple):
+    """Numbers of what follows an attention or a feed-forward block."""
+
+    dropout_rate: float
+    norm_epsilon: float = 1e-12
 
 
 @cluster
-def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *, rate: float):
+def bias_dropout_residual_norm(product, bias, residual, noise, scale, offset, *, block: Block):
     """What follows the attention and the feed-forward block: norm(residual + dropout(x + bias)).
 
     Forward 4 ms instead of 6; forward and backward no faster, 13 ms, but with fewer arrays kept.
     """
-    x = dropout(_float32(product) + bias, noise, rate)
-    return layer_norm(residual + x, scale, offset)
+    x = dropout(_float32(product) + bias, noise, block.dropout_rate)
+    return layer_norm(residual + x, scale, offset, epsilon=block.norm_epsilon)
 
 
 def logits(product, bias):

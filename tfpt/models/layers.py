@@ -48,15 +48,16 @@ class Linear(keras.layers.Layer):
 class LayerNorm(keras.layers.Layer):
     """Layer normalization along the last axis, always in float32."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, epsilon: float = 1e-12, **kwargs):
         super().__init__(**kwargs)
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         self.scale = self.add_weight(name="scale", shape=input_shape[-1:], initializer="ones")
         self.offset = self.add_weight(name="offset", shape=input_shape[-1:], initializer="zeros")
 
     def call(self, x):
-        return fused.layer_norm(x, self.scale, self.offset)
+        return fused.layer_norm(x, self.scale, self.offset, epsilon=self.epsilon)
 
 
 class Embedding(keras.layers.Layer):
@@ -83,14 +84,16 @@ class Embedding(keras.layers.Layer):
 class PositionEmbedding(keras.layers.Layer):
     """Adds a learned row for each position, and normalizes and drops the sum."""
 
-    def __init__(self, max_sequence_length: int, dropout_rate: float, **kwargs):
+    def __init__(
+        self, max_sequence_length: int, dropout_rate: float, epsilon: float = 1e-12, **kwargs
+    ):
         super().__init__(**kwargs)
         self.max_sequence_length = max_sequence_length
         self.dropout_rate = dropout_rate
-        self.norm = LayerNorm(name="norm")
+        self.norm = LayerNorm(epsilon, name="norm")
         self.seed_generator = keras.random.SeedGenerator()
 
-    def build(self, tokens_shape, segments_shape, position_ids_shape=None):
+    def build(self, tokens_shape, segments_shape=None, position_ids_shape=None):
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.max_sequence_length, tokens_shape[-1]),
@@ -98,8 +101,8 @@ class PositionEmbedding(keras.layers.Layer):
         )
         self.norm.build(tokens_shape)
 
-    def call(self, tokens, segments, position_ids=None, training=False):
-        """Rows of tokens and of their segments, float32 (B, T, H) each -> float32 (B, T, H)."""
+    def call(self, tokens, segments=None, position_ids=None, training=False):
+        """Rows of tokens and, if any, of segments, float32 (B, T, H) each -> float32 (B, T, H)."""
         rate = self.dropout_rate
         shape = fused.shape_of(tokens)
         length = tokens.shape[1]
@@ -116,11 +119,13 @@ class PositionEmbedding(keras.layers.Layer):
         noise = None
         if training and rate:
             noise = fused.random_bytes(shape, self.seed_generator.next(), 0)
+        norm = self.norm
+        given = [part for part in (tokens, segments, rows) if part is not None]
         return fused.sum_norm_dropout(
-            tokens, segments, rows, self.norm.scale, self.norm.offset, noise, rate=rate
+            noise, norm.scale, norm.offset, *given, rate=rate, epsilon=norm.epsilon
         )
 
-    def compute_output_shape(self, tokens_shape, segments_shape, position_ids_shape=None):
+    def compute_output_shape(self, tokens_shape, segments_shape=None, position_ids_shape=None):
         return tokens_shape
 
 
@@ -138,9 +143,11 @@ class TransformerLayer(keras.layers.Layer):
         product_dtype: str = "float32",
         packed: bool = False,
         rematerialize: bool = False,
+        epsilon: float = 1e-12,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.epsilon = epsilon
         self.packed = packed
         self.rematerialize = rematerialize
         self.num_heads = num_heads
@@ -155,10 +162,10 @@ class TransformerLayer(keras.layers.Layer):
         # One product for queries, keys and values is faster than three.
         self.query_key_value = Linear(3 * hidden_dim, dtype, name="query_key_value")
         self.attention_output = Linear(hidden_dim, dtype, name="attention_output")
-        self.attention_norm = LayerNorm(name="attention_norm")
+        self.attention_norm = LayerNorm(self.epsilon, name="attention_norm")
         self.intermediate = Linear(self.intermediate_dim, dtype, name="intermediate")
         self.output_projection = Linear(hidden_dim, dtype, name="output_projection")
-        self.output_norm = LayerNorm(name="output_norm")
+        self.output_norm = LayerNorm(self.epsilon, name="output_norm")
         for layer in (self.query_key_value, self.attention_output, self.intermediate):
             layer.build((None, hidden_dim))
         self.output_projection.build((None, self.intermediate_dim))
@@ -219,7 +226,8 @@ class TransformerLayer(keras.layers.Layer):
     def _residual(self, flat, product, then, noise):
         bias, norm = then
         return fused.bias_dropout_residual_norm(
-            product, bias, flat, noise, norm.scale, norm.offset, rate=self.dropout_rate
+            *(product, bias, flat, noise, norm.scale, norm.offset),
+            block=fused.Block(self.dropout_rate, norm.epsilon),
         )
 
     def _heads(self, x):

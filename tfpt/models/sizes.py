@@ -7,7 +7,7 @@ from tfpt.config import check
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The size of a transformer encoder."""
+    """The size of a transformer encoder, and what BERT's relatives have otherwise than BERT."""
 
     num_layers: int  # transformer layers
     hidden_dim: int  # width of the residual stream
@@ -15,12 +15,21 @@ class Model:
     intermediate_dim: int  # width inside the feed-forward block
     dropout_rate: float = 0.1  # share of activations dropped in training, in [0, 1)
     max_sequence_length: int = 512  # positions that have an embedding, in tokens
+    # Segments that have an embedding. 1: one for all, as in RoBERTa; 0: none has, as in DistilBERT.
+    num_segments: int = 2
+    embedding_dim: int | None = None  # width of the embeddings; None: hidden_dim. ELECTRA's differs
+    norm_epsilon: float = 1e-12  # added to variances; RoBERTa has 1e-5
+    has_pooler: bool = True  # False: `pooled_output` is the first state itself
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
             check(self, name, getattr(self, name) > 0, "a positive number")
         check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
         check(self, "max_sequence_length", self.max_sequence_length > 0, "a positive number")
+        check(self, "num_segments", self.num_segments >= 0, "a number of at least 0")
+        width = self.embedding_dim
+        check(self, "embedding_dim", width is None or width > 0, "a positive number, or none")
+        check(self, "norm_epsilon", self.norm_epsilon > 0, "a positive number")
         check(
             self,
             "num_heads",

@@ -53,16 +53,20 @@ def encoder(
     texts = inputs[features.TEXT_IDS if packed else features.PADDING_MASK]
 
     # Embeddings
-    tokens = Embedding(vocabulary_size, size.hidden_dim, name="token_embedding")
-    segments = Embedding(2, size.hidden_dim, name="segment_embedding")
+    width = size.embedding_dim or size.hidden_dim
+    tokens = Embedding(vocabulary_size, width, name="token_embedding")(inputs[features.TOKEN_IDS])
+    segments = None
+    if size.num_segments:
+        ids = inputs[features.SEGMENT_IDS]
+        # RoBERTa has one segment, whatever the pairs of texts.
+        ids = keras.ops.zeros_like(ids) if size.num_segments == 1 else ids
+        segments = Embedding(size.num_segments, width, name="segment_embedding")(ids)
     positions = PositionEmbedding(
-        size.max_sequence_length, size.dropout_rate, name="position_embedding"
+        size.max_sequence_length, size.dropout_rate, size.norm_epsilon, name="position_embedding"
     )
-    x = positions(
-        tokens(inputs[features.TOKEN_IDS]),
-        segments(inputs[features.SEGMENT_IDS]),
-        inputs[features.POSITION_IDS] if packed else None,
-    )
+    x = positions(tokens, segments, inputs[features.POSITION_IDS] if packed else None)
+    if width != size.hidden_dim:
+        x = Linear(size.hidden_dim, product_dtype, name="embedding_projection")(x)
 
     # Layers
     for number in range(size.num_layers):
@@ -73,17 +77,17 @@ def encoder(
             product_dtype=product_dtype,
             packed=packed,
             rematerialize=rematerialize,
+            epsilon=size.norm_epsilon,
             name=f"layer_{number}",
         )
         x = layer(x, texts)
 
     # Outputs
     first = StatesAt(name="text_states")(x, inputs[features.TEXT_POSITIONS]) if packed else x[:, 0]
-    pooled = Linear(size.hidden_dim, product_dtype=product_dtype, name="pooler")(first)
-    outputs = {
-        features.SEQUENCE_OUTPUT: x,
-        features.POOLED_OUTPUT: keras.layers.Activation("tanh", name="pooled")(pooled),
-    }
+    if size.has_pooler:
+        pooled = Linear(size.hidden_dim, product_dtype=product_dtype, name="pooler")(first)
+        first = keras.layers.Activation("tanh", name="pooled")(pooled)
+    outputs = {features.SEQUENCE_OUTPUT: x, features.POOLED_OUTPUT: first}
     return keras.Model(inputs, outputs, name="encoder")
 
 
@@ -146,4 +150,6 @@ def _pooled(encoder: keras.Model, texts):
     """(B, S, H) -> (B, S, H), or (B, H) where rows are not packed."""
     if features.TEXT_POSITIONS not in encoder.input:
         texts = texts[:, 0]
+    if not any(layer.name == "pooler" for layer in encoder.layers):
+        return texts
     return encoder.get_layer("pooled")(encoder.get_layer("pooler")(texts))

@@ -15,7 +15,11 @@ from tfpt.objectives.objective import Objective
 
 
 def masked_lm(
-    encoder: keras.Model, *, weight: float = 1.0, product_dtype: str = "float32"
+    encoder: keras.Model,
+    *,
+    weight: float = 1.0,
+    product_dtype: str = "float32",
+    norm_epsilon: float = 1e-12,
 ) -> Objective:
     """Predict the tokens at `mask_positions`.
 
@@ -26,6 +30,7 @@ def masked_lm(
             `sequence_output` (B, T, H); and with a layer `token_embedding` with `embeddings`.
         weight: Factor of the loss.
         product_dtype: Of the operands of the head's matrix products; see `models.encoder`.
+        norm_epsilon: Added to the variance in the head's norm; see `models.Model`.
 
     Returns:
         An objective with the output `masked_lm`, logits float32 (B, P, V).
@@ -39,7 +44,12 @@ def masked_lm(
         positions = keras.Input((None,), dtype="int32", name=features.MASK_POSITIONS)
         sequence = encoder.output[features.SEQUENCE_OUTPUT]
         states = StatesAt(name="masked_states")(sequence, positions)
-    head = MaskedLMHead(encoder.get_layer("token_embedding"), product_dtype, name="masked_lm_head")
+    head = MaskedLMHead(
+        encoder.get_layer("token_embedding"),
+        product_dtype,
+        epsilon=norm_epsilon,
+        name="masked_lm_head",
+    )
     return Objective(
         name=features.MASKED_LM,
         output=head(states),
@@ -127,19 +137,24 @@ class MaskedLMHead(keras.layers.Layer):
     """(B, P, H) -> logits (B, P, V) over the vocabulary, by the transposed token embedding."""
 
     def __init__(
-        self, token_embedding: keras.layers.Layer, product_dtype: str = "float32", **kwargs
+        self,
+        token_embedding: keras.layers.Layer,
+        product_dtype: str = "float32",
+        epsilon: float = 1e-12,
+        **kwargs,
     ):
         super().__init__(**kwargs)
+        self.epsilon = epsilon
         self.product_dtype = product_dtype
         self.token_embedding = token_embedding
 
     def build(self, states_shape):
-        hidden_dim = states_shape[-1]
-        vocabulary_size = self.token_embedding.embeddings.shape[0]
-        self.transform = Linear(hidden_dim, self.product_dtype, name="transform")
-        self.transform.build((None, hidden_dim))
-        self.norm = LayerNorm(name="norm")
-        self.norm.build((None, hidden_dim))
+        # ELECTRA's embeddings are narrower than its states.
+        vocabulary_size, width = self.token_embedding.embeddings.shape
+        self.transform = Linear(width, self.product_dtype, name="transform")
+        self.transform.build((None, states_shape[-1]))
+        self.norm = LayerNorm(self.epsilon, name="norm")
+        self.norm.build((None, width))
         self.bias = self.add_weight(name="bias", shape=(vocabulary_size,), initializer="zeros")
 
     def call(self, states):
@@ -152,6 +167,7 @@ class MaskedLMHead(keras.layers.Layer):
             self.norm.scale,
             self.norm.offset,
             dtype=dtype,
+            epsilon=self.norm.epsilon,
         )
         product = fused.matmul(x, self.token_embedding.embeddings, dtype, transpose_y=True)
         logits = fused.logits(product, self.bias)

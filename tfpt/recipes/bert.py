@@ -83,6 +83,7 @@ class Config:
     model: models.Model = models.BERT_SMALL
     training: tfpt.config.Training = field(default_factory=tfpt.config.Training)
     seed: int = 0  # of the batches, the first weights and dropout
+    start: str = ""  # the run whose weights it begins with (--from); "" draws them at random
 
     def __post_init__(self) -> None:
         if self.data.sequence_length > self.model.max_sequence_length:
@@ -115,8 +116,11 @@ def model(settings: Config, tokenizer: pipelines.TextTokenizer) -> objectives.Mo
         "sentence_order": objectives.sentence_order,
     }
     read = models.at_masks(encoder)
+    masked_lm = objectives.masked_lm(
+        read, product_dtype=dtype, norm_epsilon=settings.model.norm_epsilon
+    )
     told = [of_pairs[drawing.pairing](read)] if drawing.pairing in of_pairs else []
-    return objectives.model(encoder, objectives.masked_lm(read, product_dtype=dtype), *told)
+    return objectives.model(encoder, masked_lm, *told)
 
 
 def dataset(settings: Config) -> pipelines.Pretraining:

@@ -1,0 +1,344 @@
+"""Weights of others: their outputs here, and every format there and back.
+
+`data/hugging_face` and `data/minilm.safetensors` hold what torch gave; see
+tests/benchmarks/peers/reference_outputs.py.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+import tiny_bert
+from click.testing import CliRunner
+
+from tfpt import models, objectives, weights
+from tfpt.cli import main
+
+DATA = Path(__file__).parent.parent / "data"
+FAMILIES = ("bert", "bert_classifier", "roberta", "electra", "distilbert")
+BOUND = 1e-5
+
+
+def folder(name):
+    return DATA / "hugging_face" / name
+
+
+def built(checkpoint):
+    """The model that the weights are for."""
+    encoder = models.encoder(checkpoint.size, checkpoint.tokenizer.vocabulary_size)
+    if checkpoint.label_names:
+        number = len(checkpoint.label_names)
+        heads = [objectives.classification(encoder, num_classes=number)]
+    else:
+        epsilon = checkpoint.size.norm_epsilon
+        heads = [objectives.masked_lm(encoder, norm_epsilon=epsilon)]
+        heads += [objectives.next_sentence(encoder)] if "next_sentence" in checkpoint.groups else []
+    return objectives.model(encoder, *heads)
+
+
+def opened(name):
+    checkpoint = weights.read(folder(name))
+    model = built(checkpoint)
+    assert checkpoint.assign(model) == []
+    return checkpoint, model
+
+
+def tensors_of(path):
+    found = {}
+    for file in sorted(path.glob("model*.safetensors")):
+        found |= safetensors.numpy.load_file(file)
+    return found
+
+
+def inputs_of(expected):
+    inputs = {
+        name: expected[name].astype("int32")
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    rows, length = inputs["token_ids"].shape
+    return inputs, {"mask_positions": np.tile(np.arange(length, dtype="int32"), (rows, 1))}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_outputs_are_those_of_torch(name):
+    checkpoint, model = opened(name)
+    expected = safetensors.numpy.load_file(folder(name) / "expected.safetensors")
+    inputs, masks = inputs_of(expected)
+    is_token = inputs["padding_mask"] > 0
+    states = model.encoder(inputs)
+    np.testing.assert_allclose(
+        states["sequence_output"].numpy()[is_token], expected["states"][is_token], atol=BOUND
+    )
+    if "pooled" in expected:
+        np.testing.assert_allclose(states["pooled_output"], expected["pooled"], atol=BOUND)
+    if name == "bert_classifier":
+        logits = model(inputs)["classification"]
+        np.testing.assert_allclose(logits, expected["logits"], atol=BOUND)
+        return
+    outputs = model({**inputs, **masks})
+    # RoBERTa's table has 12 rows more than its vocabulary entries, as a real one is filled up.
+    logits = expected["logits"][is_token][:, : checkpoint.tokenizer.vocabulary_size]
+    np.testing.assert_allclose(outputs["masked_lm"].numpy()[is_token], logits, atol=BOUND)
+    if "next_sentence" in expected:
+        logits = outputs["next_sentence"][:, 0]
+        np.testing.assert_allclose(logits, expected["next_sentence"], atol=BOUND)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_written_for_transformers_is_what_came_from_there(name, tmp_path):
+    checkpoint, model = opened(name)
+    written = weights.write(
+        tmp_path / "out",
+        model,
+        to="hugging-face",
+        size=checkpoint.size,
+        tokenizer=checkpoint.tokenizer,
+        label_names=checkpoint.label_names,
+    )
+    before, after = tensors_of(folder(name)), tensors_of(written)
+    # Weights that are others turned or tied, which transformers ties again.
+    left_out = {one for one in before if one.endswith(("decoder.weight", "decoder.bias"))}
+    left_out |= {"vocab_projector.weight", "generator_lm_head.weight"} & before.keys()
+    assert before.keys() - left_out == after.keys()
+    for key, value in after.items():
+        if key == "roberta.embeddings.position_embeddings.weight":
+            value, before[key] = value[2:], before[key][2:]  # rows of no position
+        if name == "roberta" and len(before[key]) == 300:
+            before[key] = before[key][: len(value)]  # and those of no entry
+        np.testing.assert_array_equal(value, before[key], err_msg=key)
+    there, here = (
+        json.loads((path / "config.json").read_text()) for path in (folder(name), written)
+    )
+    for key in here.keys() - {"vocab_size"}:
+        assert there.get(key) in (None, here[key]), key
+    assert here["vocab_size"] == checkpoint.tokenizer.vocabulary_size
+    assert here["architectures"] == there["architectures"]
+    again = weights.read(written)
+    assert (again.size, again.family) == (checkpoint.size, checkpoint.family)
+    assert again.tokenizer.sha256 == checkpoint.tokenizer.sha256
+    assert again.label_names == checkpoint.label_names
+
+
+def test_a_checkpoint_of_google_is_read_and_written(tmp_path):
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "google", model, to="google", **arguments)
+    reader = tf.train.load_checkpoint(str(written / "bert_model.ckpt"))
+    shapes = reader.get_variable_to_shape_map()
+    # As in the checkpoints that are published.
+    assert shapes["bert/encoder/layer_1/attention/self/query/kernel"] == [16, 16]
+    assert shapes["bert/encoder/layer_0/intermediate/dense/kernel"] == [16, 32]
+    assert shapes["cls/seq_relationship/output_weights"] == [2, 16]
+    assert shapes["cls/predictions/output_bias"] == [300]
+    assert len(shapes) == 5 + 16 * 2 + 2 + 5 + 2
+    again = weights.read(written)
+    assert (again.size, again.tokenizer) == (checkpoint.size, checkpoint.tokenizer)
+    other = built(again)
+    assert again.assign(other) == []
+    assert tiny_bert.largest_difference(tiny_bert.values(model), tiny_bert.values(other)) == 0
+
+
+def test_states_of_an_optimizer_in_a_checkpoint_of_google_are_left_out(tmp_path):
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "google", model, to="google", **arguments)
+    reader = tf.train.load_checkpoint(str(written / "bert_model.ckpt"))
+    tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    tensors |= {f"{name}/adam_m": value for name, value in tensors.items()}
+    tensors["global_step"] = np.int64(3)
+    tf.raw_ops.SaveV2(
+        prefix=str(written / "bert_model.ckpt"),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
+    assert weights.read(written).groups >= {"masked_lm", "next_sentence"}
+
+
+def test_a_preset_of_keras_hub_is_read_and_written(tmp_path):
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    with pytest.raises(ValueError, match="keras-hub's backbone has no place for masked_lm_head/"):
+        weights.write(tmp_path / "hub", model, to="keras-hub", **arguments)
+    assert not list(tmp_path.iterdir())
+    written = weights.write(tmp_path / "hub", model, to="keras-hub", heads=False, **arguments)
+    backbone = keras_hub.models.BertBackbone.from_preset(str(written))
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(written))
+    assert tokenizer.vocabulary_size() == checkpoint.tokenizer.vocabulary_size
+    for layer in backbone.transformer_layers:  # the exact form, see hub.py
+        layer._feedforward_intermediate_dense.activation = keras.activations.get("gelu")
+    inputs, _ = inputs_of(safetensors.numpy.load_file(folder("bert") / "expected.safetensors"))
+    theirs, ours = backbone(inputs), model.encoder(inputs)
+    is_token = inputs["padding_mask"] > 0
+    np.testing.assert_allclose(
+        theirs["sequence_output"].numpy()[is_token],
+        ours["sequence_output"].numpy()[is_token],
+        atol=BOUND,
+    )
+    again = weights.read(written)
+    assert (again.size, again.tokenizer) == (checkpoint.size, checkpoint.tokenizer)
+    other = models.encoder(again.size, again.tokenizer.vocabulary_size)
+    assert again.assign(other) == []
+    expected = {weight.path: weight.numpy() for weight in model.encoder.weights}
+    assert tiny_bert.largest_difference(expected, tiny_bert.values(other)) == 0
+
+
+def test_the_encoder_alone_can_be_read_and_the_heads_stay(tmp_path):
+    checkpoint = weights.read(folder("bert"), heads=False)
+    assert checkpoint.groups == {"segments", "pooler"}
+    model = built(checkpoint)
+    stayed = checkpoint.assign(model)
+    assert {path.partition("/")[0] for path in stayed} == {"masked_lm_head"}
+
+
+def a_copy(tmp_path, name="bert_classifier"):
+    copied = tmp_path / name
+    shutil.copytree(folder(name), copied)
+    return copied
+
+
+def rewrite(path, change):
+    file = path / "model.safetensors"
+    tensors = safetensors.numpy.load_file(file)
+    change(tensors)
+    safetensors.numpy.save_file(tensors, file)
+
+
+QUERY = "bert.encoder.layer.1.attention.self.query.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop(QUERY), "lacks encoder.layer.1.attention.self.query.weight"),
+        (lambda tensors: tensors.pop("classifier.bias"), "lacks classifier.bias"),
+        (
+            lambda tensors: tensors.update({"bert.more.weight": np.zeros(2, "float32")}),
+            r"holds more.weight, which tfpt's models do not have\. .* heads=False",
+        ),
+    ],
+)
+def test_a_missing_or_surplus_tensor_is_named(tmp_path, change, message):
+    copied = a_copy(tmp_path)
+    rewrite(copied, change)
+    with pytest.raises(ValueError, match=message):
+        weights.read(copied)
+
+
+def test_a_tensor_of_another_shape_is_named_and_nothing_is_assigned(tmp_path):
+    copied = a_copy(tmp_path)
+    rewrite(copied, lambda tensors: tensors.update({QUERY: np.zeros((16, 8), "float32")}))
+    checkpoint = weights.read(copied)
+    model = built(checkpoint)
+    before = tiny_bert.values(model)
+    with pytest.raises(ValueError, match=r"self.query.weight is \(16, 8\), where .* \(16, 16\)"):
+        checkpoint.assign(model)
+    assert tiny_bert.largest_difference(before, tiny_bert.values(model)) == 0
+
+
+def test_a_cut_file_is_told_from_a_whole_one(tmp_path):
+    copied = a_copy(tmp_path)
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: .* Take a whole file"):
+        weights.read(copied)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    copied = a_copy(tmp_path, "bert")
+    shard = sorted(copied.glob("model-*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"lacks {shard.name}, which model.safetensors.index.json"):
+        weights.read(copied)
+
+
+def test_a_pickle_is_refused(tmp_path):
+    copied = a_copy(tmp_path)
+    (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"in pytorch_model\.bin alone, .* a pickle can run code"):
+        weights.read(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "t5"}, r"a model of type 't5'; bert, roberta, electra, distilbert can be"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'; tfpt's encoder has 'gelu' alone"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"num_hidden_layers": None}, "num_hidden_layers should be a number; it is None"),
+        ({"num_hidden_layers": 3}, "lacks encoder.layer.2.attention"),
+        ({"num_hidden_layers": 1}, "holds encoder.layer.1.attention"),
+    ],
+)
+def test_a_configuration_that_is_not_followed_is_refused(tmp_path, change, message):
+    copied = a_copy(tmp_path)
+    file = copied / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ValueError, match=message):
+        weights.read(copied)
+
+
+def test_a_folder_without_a_checkpoint_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        weights.read(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint that is known"):
+        weights.read(tmp_path)
+
+
+def test_nothing_is_overwritten_and_no_family_is_invented(tmp_path):
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    with pytest.raises(FileExistsError, match=r"exists\. Nothing is overwritten"):
+        weights.write(tmp_path, model, to="hugging-face", **arguments)
+    odd = models.Model(**{**vars(checkpoint.size), "num_segments": 3})
+    with pytest.raises(ValueError, match="No family of Hugging Face has num_segments=3"):
+        weights.write(tmp_path / "a", model, to="hugging-face", **{**arguments, "size": odd})
+    with pytest.raises(ValueError, match="`to` must be one of hugging-face, google, keras-hub"):
+        weights.write(tmp_path / "a", model, to="onnx", **arguments)
+
+
+def command(*words):
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    return result.exit_code, result.output
+
+
+def test_a_checkpoint_is_imported_fine_tuned_and_converted(tmp_path):
+    code, told = command("import", folder("distilbert"), "--out", tmp_path / "run")
+    assert code == 0, told
+    assert f"{tmp_path / 'run'}: distilbert, 2 layers x 16, 300 entries" in told
+    assert "Not in the checkpoint, and drawn at random: next_sentence_head" in told
+    code, told = command(
+        *("convert", tmp_path / "run", "--to", "hugging-face", "--out", tmp_path / "out"),
+        "--without-heads",
+    )
+    assert code == 0, told
+    before, after = tensors_of(folder("distilbert")), tensors_of(tmp_path / "out")
+    for name, value in after.items():
+        np.testing.assert_array_equal(value, before[f"distilbert.{name}"])
+    (tmp_path / "rows").mkdir()
+    for name in ("train", "validation"):
+        rows = "text,label\n" + "a cat sat,yes\nthe dog lay,no\n" * 20
+        (tmp_path / "rows" / f"{name}.csv").write_text(rows)
+    code, told = command(
+        *("finetune", "classify", "--from", tmp_path / "run", "--out", tmp_path / "tuned"),
+        *("--set", f"data.name={tmp_path / 'rows'}", "--set", "data.sequence_length=16"),
+        *("--set", "training.epochs=1", "--set", "training.batch_size=8"),
+    )
+    assert code == 0, told
+    code, told = command("import", folder("distilbert"), "--out", tmp_path / "run")
+    assert code == 1
+    assert "exists. Nothing is overwritten" in told
+
+
+def test_an_imported_classifier_is_a_run_of_a_classifier(tmp_path):
+    code, told = command("import", folder("bert_classifier"), "--out", tmp_path / "run")
+    assert code == 0, told
+    assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["no", "so", "yes"]
+    code, told = command("export", tmp_path / "run", "--out", tmp_path / "models" / "it")
+    assert code == 0, told

@@ -1,0 +1,57 @@
+"""Checkpoints of others as run folders, to fine-tune, to go on with, to export."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import keras
+
+from tfpt import checkpoints, state_files, weights
+from tfpt.config import from_dict, to_dict
+
+
+class Imported(NamedTuple):
+    """A run folder made of a checkpoint of others."""
+
+    run: checkpoints.Run
+    drawn: list[str]  # paths of the weights that the checkpoint does not have: first, random ones
+
+
+def import_run(
+    recipe: ModuleType, checkpoint: weights.Checkpoint, out: str | os.PathLike[str]
+) -> Imported:
+    """Make a run folder of a checkpoint, as if its model had been trained by a recipe.
+
+    Args:
+        recipe: The recipe that rebuilds the model: recipes/classify.py for a classifier, or else
+            recipes/bert.py.
+        checkpoint: From `weights.read`.
+        out: The folder, new.
+
+    Raises:
+        FileExistsError: The folder is there.
+        ValueError: A tensor has another shape than the configuration says.
+    """
+    path = Path(out)
+    if path.exists():
+        raise FileExistsError(f"{path} exists. Nothing is overwritten: name another folder.")
+    default = recipe.config()
+    length = min(default.data.sequence_length, checkpoint.size.max_sequence_length)
+    taken = {"model": to_dict(checkpoint.size), "data": {"sequence_length": length}}
+    settings = from_dict(default, taken)
+    labels = [checkpoint.label_names] if checkpoint.label_names else []
+    keras.utils.set_random_seed(settings.seed)
+    model = recipe.model(settings, checkpoint.tokenizer, *labels)
+    drawn = checkpoint.assign(model)  # raises before there is a folder
+    run = checkpoints.Run(
+        path,
+        tokenizer=checkpoint.tokenizer,
+        recipe=recipe.__name__,
+        settings=settings,
+        label_names=checkpoint.label_names,
+    )
+    state = {"model": checkpoints.weights(model)}
+    state_files.write(state_files.snapshot(state), path / "best", 0, num_kept=1)
+    run.write_record("imported.json", {"from": str(checkpoint.path), "family": checkpoint.family})
+    return Imported(run, drawn)

@@ -1,0 +1,58 @@
+"""A checkpoint of others, opened: its numbers, its tokenizer, and weights that can be asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfpt import models
+from tfpt.pipelines import TextTokenizer
+from tfpt.weights import mapping
+from tfpt.weights.mapping import Rule
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """What `weights.read` gives."""
+
+    path: Path
+    family: str  # "bert", "roberta", "electra" or "distilbert"
+    size: models.Model
+    tokenizer: TextTokenizer
+    rules: Sequence[Rule]
+    groups: frozenset[str]  # of weights that not every model has, those that are there
+    read: Callable[[str], np.ndarray]  # a tensor by its name there
+    label_names: tuple[str, ...] = ()  # of a classifier
+
+    def assign(self, model: keras.Model) -> list[str]:
+        """Give the weights to a model of tfpt, by their paths.
+
+        Args:
+            model: An encoder of this size, or objectives on one. Heads that the checkpoint does not
+                have stay as they are.
+
+        Returns:
+            The paths of the weights that stayed as they were.
+
+        Raises:
+            ValueError: A tensor has another shape than the model's weight; or the model lacks a
+                weight of the encoder. The model is as it was.
+        """
+        there = {weight.path: weight for weight in model.weights}
+        chosen = [rule for rule in self.rules if rule.group in self.groups or not rule.group]
+        if lacking := [rule.ours for rule in chosen if not rule.group and rule.ours not in there]:
+            raise ValueError(
+                f"The model has no {lacking[0]}: it is no encoder of tfpt with "
+                f"{self.size.num_layers} layers. Build it by `models.encoder` with `size`."
+            )
+        source = str(self.path)
+        values = {
+            rule.ours: mapping.to_ours(rule, self.read, tuple(there[rule.ours].shape), source)
+            for rule in chosen
+            if rule.ours in there
+        }
+        for path, value in values.items():
+            there[path].assign(value)
+        return sorted(there.keys() - values.keys())

@@ -1,0 +1,353 @@
+"""Folders of Hugging Face: `config.json`, `model.safetensors` (also in shards), a tokenizer.
+
+No torch is needed, and no pickle is read: it can run code.
+"""
+
+import json
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tfpt import models, pipelines
+from tfpt.pipelines.tokenizer_files import read_json
+from tfpt.weights import mapping, tables
+from tfpt.weights.checkpoint import Checkpoint
+from tfpt.weights.tables import PYTORCH, Line
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """How a family of models is described and named there."""
+
+    table: tuple[Line, ...]
+    prefix: str  # before the names of the encoder where the model has a head
+    # Names of the numbers in config.json, where they are not BERT's.
+    numbers: Mapping[str, str]
+    # Patterns of what stands for nothing: weights that are another one, and counters.
+    ignored: tuple[str, ...] = ()
+    has_pooler: bool = True
+    num_before: int = 0  # rows of positions before the first
+
+
+_GELU = "activation"
+_ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}
+_NUMBERS = {
+    "num_layers": "num_hidden_layers",
+    "hidden_dim": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "intermediate_dim": "intermediate_size",
+    "dropout_rate": "hidden_dropout_prob",
+    _GELU: "hidden_act",
+}
+_DISTILBERT_NUMBERS = {
+    "num_layers": "n_layers",
+    "hidden_dim": "dim",
+    "num_heads": "n_heads",
+    "intermediate_dim": "hidden_dim",
+    "dropout_rate": "dropout",
+    _GELU: "activation",
+}
+# What tfpt's encoder does in one way only.
+_ONLY = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "tie_word_embeddings": True,
+}
+_POSITION_IDS = r"embeddings\.position_ids"
+FAMILIES = {
+    "bert": Family(
+        table=tables.BERT,
+        prefix="bert.",
+        numbers=_NUMBERS,
+        ignored=(_POSITION_IDS, r"cls\.predictions\.decoder\.(weight|bias)"),
+    ),
+    "roberta": Family(
+        table=tables.ROBERTA,
+        prefix="roberta.",
+        numbers=_NUMBERS,
+        ignored=(_POSITION_IDS, r"lm_head\.decoder\.(weight|bias)"),
+        num_before=2,
+    ),
+    "electra": Family(
+        table=tables.ELECTRA,
+        prefix="electra.",
+        numbers=_NUMBERS,
+        ignored=(_POSITION_IDS, r"generator_lm_head\.weight", r"discriminator_predictions\..*"),
+        has_pooler=False,
+    ),
+    "distilbert": Family(
+        table=tables.DISTILBERT,
+        prefix="distilbert.",
+        numbers=_DISTILBERT_NUMBERS,
+        ignored=(r"vocab_projector\.weight",),
+        has_pooler=False,
+    ),
+}
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder of Hugging Face lies here."""
+    return (path / CONFIG).is_file() and "model_type" in _read_json(path / CONFIG)
+
+
+def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Checkpoint:
+    """Open a folder; see `weights.read`."""
+    config = _read_json(path / CONFIG)
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        raise ValueError(
+            f"{path / CONFIG} tells of a model of type {config.get('model_type')!r}; "
+            f"{', '.join(FAMILIES)} can be read."
+        )
+    tensors = _Tensors(path, family.prefix)
+    rules = mapping.rules(family.table, PYTORCH, _number(config, family, "num_layers", path))
+    groups = mapping.groups_in(rules, tensors.names)
+    ignored = list(family.ignored)
+    if not heads:
+        groups -= tables.HEADS
+        ignored = [r".*"]  # whatever else there is belongs to a head
+    mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
+    tokenizer = pipelines.load_tokenizer(path, **_case(path, lowercase))
+    labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
+    return Checkpoint(
+        path=path,
+        family=config["model_type"],
+        size=_size(config, family, groups, path),
+        tokenizer=tokenizer,
+        rules=rules,
+        groups=groups,
+        read=tensors.read,
+        label_names=labels,
+    )
+
+
+def family_of(size: models.Model) -> str:
+    """The family that has models of this form.
+
+    Raises:
+        ValueError: None has.
+    """
+    form = size.num_segments, size.has_pooler, size.embedding_dim is None
+    if form == (2, True, True):
+        return "bert"
+    if form == (1, True, True):
+        return "roberta"
+    if form == (0, False, True):
+        return "distilbert"
+    if form[:2] == (2, False):
+        return "electra"
+    raise ValueError(
+        f"No family of Hugging Face has num_segments={size.num_segments}, "
+        f"has_pooler={size.has_pooler} and embedding_dim={size.embedding_dim} at once."
+    )
+
+
+def write(
+    path: Path,
+    values: Mapping[str, np.ndarray],
+    size: models.Model,
+    tokenizer: pipelines.TextTokenizer,
+    label_names: Sequence[str] = (),
+) -> None:
+    """Write a folder that transformers loads, into an empty one; see `weights.write`."""
+    name = family_of(size)
+    family = FAMILIES[name]
+    rules = mapping.rules(family.table, PYTORCH, size.num_layers)
+    tensors = mapping.all_theirs(rules, values, format_name=f"{name} of Hugging Face")
+    groups = {rule.group for rule in rules if rule.ours in values}
+    if groups & tables.HEADS:
+        of_heads = {one for rule in rules if rule.group in tables.HEADS for one in rule.theirs}
+        tensors = {
+            one if one in of_heads else family.prefix + one: value for one, value in tensors.items()
+        }
+    safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+    config = _config(name, size, tokenizer, groups, label_names)
+    (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_tokenizer(path, tokenizer)
+
+
+def _config(
+    name: str,
+    size: models.Model,
+    tokenizer: pipelines.TextTokenizer,
+    groups: Set[str],
+    label_names: Sequence[str],
+) -> dict[str, Any]:
+    family = FAMILIES[name]
+    numbers = {family.numbers[one]: getattr(size, one) for one in family.numbers if one != _GELU}
+    config = {
+        "architectures": [_architecture(name, groups)],
+        "model_type": name,
+        **numbers,
+        family.numbers[_GELU]: "gelu",
+        "attention_dropout" if name == "distilbert" else "attention_probs_dropout_prob": (
+            size.dropout_rate
+        ),
+        "max_position_embeddings": size.max_sequence_length + family.num_before,
+        "vocab_size": tokenizer.vocabulary_size,
+        "pad_token_id": tokenizer.pad_id,
+    }
+    if name != "distilbert":
+        config |= {"type_vocab_size": size.num_segments, "layer_norm_eps": size.norm_epsilon}
+    if name == "roberta":
+        config |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+    if name == "electra":
+        config["embedding_size"] = size.embedding_dim or size.hidden_dim
+    if label_names:
+        config["id2label"] = {str(number): label for number, label in enumerate(label_names)}
+        config["label2id"] = {label: number for number, label in enumerate(label_names)}
+    return config
+
+
+def _architecture(name: str, groups: Set[str]) -> str:
+    """The class of transformers that has these weights."""
+    stem = {"bert": "Bert", "roberta": "Roberta", "electra": "Electra", "distilbert": "DistilBert"}
+    if tables.CLASSIFICATION in groups:
+        return f"{stem[name]}ForSequenceClassification"
+    if tables.NEXT_SENTENCE in groups:
+        return f"{stem[name]}ForPreTraining"
+    if tables.MASKED_LM in groups:
+        return f"{stem[name]}ForMaskedLM"
+    return f"{stem[name]}Model"
+
+
+def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer) -> None:
+    """The tokenizer's own files, and what transformers is told of them."""
+    tokenizer.save(path)
+    named = {
+        f"{there}_token": tokenizer.vocabulary[tokenizer.roles[role]]
+        for role, there in _ROLES.items()
+        if role in tokenizer.roles
+    }
+    settings: dict[str, Any] = {"model_max_length": 512, **named}
+    if isinstance(tokenizer, pipelines.WordPiece):
+        settings |= {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": tokenizer.lowercase,
+            "strip_accents": tokenizer.strip_accents,
+            "tokenize_chinese_chars": True,
+        }
+    (path / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )
+
+
+def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> models.Model:
+    """The numbers of the model; a ValueError names what tfpt's encoder does otherwise."""
+    for name, expected in {family.numbers[_GELU]: "gelu", **_ONLY}.items():
+        if (found := config.get(name, expected)) != expected:
+            raise ValueError(
+                f"{path / CONFIG}: {name} is {found!r}; tfpt's encoder has {expected!r} alone."
+            )
+    hidden_dim = _number(config, family, "hidden_dim", path)
+    width = config.get("embedding_size", hidden_dim)
+    return models.Model(
+        num_layers=_number(config, family, "num_layers", path),
+        hidden_dim=hidden_dim,
+        num_heads=_number(config, family, "num_heads", path),
+        intermediate_dim=_number(config, family, "intermediate_dim", path),
+        dropout_rate=_number(config, family, "dropout_rate", path),
+        max_sequence_length=config.get("max_position_embeddings", 512) - family.num_before,
+        num_segments=config.get("type_vocab_size", 2) if tables.SEGMENTS in groups else 0,
+        embedding_dim=None if width == hidden_dim else width,
+        norm_epsilon=config.get("layer_norm_eps", 1e-12),
+        has_pooler=family.has_pooler,
+    )
+
+
+def _number(config: Mapping[str, Any], family: Family, name: str, path: Path) -> Any:
+    key = family.numbers[name]
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{path / CONFIG}: {key} should be a number; it is {value!r}.")
+    return value
+
+
+def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    labels = config.get("id2label") or {}
+    if sorted(map(int, labels)) != list(range(len(labels))):
+        raise ValueError(f"{path / CONFIG}: id2label does not name the classes 0, 1 and so on.")
+    # Two nameless classes are what is left out of a file.
+    return tuple(labels[key] for key in sorted(labels, key=int)) or ("LABEL_0", "LABEL_1")
+
+
+def _case(path: Path, lowercase: bool | None) -> dict[str, bool | None]:
+    """What a `vocab.txt` does not tell; a `tokenizer.json` beside it does."""
+    if (path / "tokenizer.json").is_file():
+        return {}
+    settings = path / "tokenizer_config.json"
+    told = _read_json(settings) if settings.is_file() else {}
+    if lowercase is None:
+        lowercase = told.get("do_lower_case")
+    return {"lowercase": lowercase, "strip_accents": told.get("strip_accents")}
+
+
+class _Tensors:
+    """The tensors of a folder, read from the disk when they are asked for."""
+
+    def __init__(self, path: Path, prefix: str):
+        self._files: dict[str, tuple[Path, str]] = {}
+        for file in _files(path):
+            with _opened(file) as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                    self._files[_plain(name, prefix)] = file, name
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._files)
+
+    def read(self, name: str) -> np.ndarray:
+        file, there = self._files[name]
+        with _opened(file) as tensors:
+            return tensors.get_tensor(there)
+
+
+def _plain(name: str, prefix: str) -> str:
+    """As the encoder alone names it today: without the model it is in, and without gamma, beta."""
+    name = name.removeprefix(prefix)
+    for before, now in ((".gamma", ".weight"), (".beta", ".bias")):
+        if name.endswith(before):
+            return name.removesuffix(before) + now
+    return name
+
+
+def _files(path: Path) -> list[Path]:
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    if (path / INDEX).is_file():
+        shards = _read_json(path / INDEX).get("weight_map")
+        if not isinstance(shards, dict):
+            raise ValueError(f"{path / INDEX} is damaged: it has no weight_map.")
+        files = sorted({path / Path(name).name for name in shards.values()})
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}, which {INDEX} names.")
+        return files
+    if pickles := [name for name in _PICKLES if (path / name).is_file()]:
+        raise ValueError(
+            f"{path} has its weights in {pickles[0]} alone, which is not read: a pickle can run "
+            f"code. Take {WEIGHTS}, or let transformers write it: "
+            "model.save_pretrained(FOLDER, safe_serialization=True)."
+        )
+    raise FileNotFoundError(f"{path} holds no {WEIGHTS}.")
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return safetensors.safe_open(file, framework="numpy")
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is damaged: {error}. Take a whole file.") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is damaged: a JSON object is needed.")
+    return content

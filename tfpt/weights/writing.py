@@ -1,0 +1,74 @@
+"""A model of tfpt in a format of others."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfpt import models, pipelines
+from tfpt.weights import google, hub, hugging_face, tables
+
+FORMATS = ("hugging-face", "google", "keras-hub")
+
+
+def write(
+    path: str | os.PathLike[str],
+    model: keras.Model,
+    *,
+    to: str,
+    size: models.Model,
+    tokenizer: pipelines.TextTokenizer,
+    label_names: Sequence[str] = (),
+    heads: bool = True,
+) -> Path:
+    """Write a model in a format of others, as a whole folder or not at all.
+
+    Args:
+        path: The folder; made, and never overwritten.
+        model: An encoder of `models.encoder`, or objectives on one.
+        to: "hugging-face" (`transformers` loads it), "google" (google-research's checkpoint of
+            TensorFlow 1) or "keras-hub" (a preset of the backbone: heads have no place there).
+        size: The numbers the encoder was built with.
+        tokenizer: The model's vocabulary.
+        label_names: Of a classifier.
+        heads: Whether heads are written too; False writes the encoder alone.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: There is something at `path`.
+        ValueError: The format has no place for the model, or a weight of it.
+    """
+    target = Path(path)
+    if to not in FORMATS:
+        raise ValueError(f"`to` must be one of {', '.join(FORMATS)}; received {to!r}.")
+    if target.exists():
+        raise FileExistsError(f"{target} exists. Nothing is overwritten: name another folder.")
+    values = {
+        weight.path: np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights
+    }
+    if not heads:
+        values = {path: value for path, value in values.items() if not _is_of_head(path)}
+    partial = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        if to == "hugging-face":
+            hugging_face.write(partial, values, size, tokenizer, label_names)
+        elif to == "google":
+            google.write(partial, values, size, tokenizer)
+        else:
+            hub.write(partial, values, size, tokenizer)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def _is_of_head(path: str) -> bool:
+    return any(path.startswith(f"{head}_head/") for head in tables.HEADS)
