@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from tfpt.pipelines import bert_normalizer, word_counts
+from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.wordpiece import MAX_WORD, WordPiece
 
 
 def extend_wordpiece(
-    tokenizer: WordPiece,
+    tokenizer: TextTokenizer,
     documents: Iterable[Sequence[str]],
     num_entries: int,
     *,

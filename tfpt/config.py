@@ -96,6 +96,27 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Which layers of an encoder fine-tuning trains, and how fast; heads are always trained."""
+
+    # The last so many layers, and not the embeddings; 0: none of the encoder; none: all of it.
+    trained_layers: int | None = None
+    # The learning rate of a layer over that of the layer above it, in (0, 1]; the heads have all of
+    # it, the embeddings are one layer below the first.
+    layer_decay: float = 1.0
+    # Epochs after which one layer more is trained, from the last one down; 0: all from the start.
+    unfreezing_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        holds = self.trained_layers is None or self.trained_layers >= 0
+        check(self, "trained_layers", holds, "a number of layers, or none for all")
+        check(self, "layer_decay", 0 < self.layer_decay <= 1, "a share in (0, 1]")
+        check(self, "unfreezing_epochs", self.unfreezing_epochs >= 0, "zero or a positive number")
+        holds = self.trained_layers != 0 or (self.layer_decay == 1 and not self.unfreezing_epochs)
+        check(self, "trained_layers", holds, "more than 0 with layer_decay or unfreezing_epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FineTuning:
     """How a model is fine-tuned."""
 
@@ -109,6 +130,7 @@ class FineTuning:
     product_dtype: str = "float32"  # of matrix products; "bfloat16" is faster, weights stay float32
     rematerialize: bool = False  # compute states of the layers again instead of keeping them
     strategy: str = "auto"  # see distribution.strategy
+    transfer: Transfer = field(default_factory=Transfer)  # what of the encoder is trained
     num_kept: int = 2  # newest checkpoints that are kept
     log_steps: int = 10  # steps between two points in TensorBoard; 0 writes those of epochs alone
     # 10**12 operations a second of all devices together, that the utilization is a share of; none

@@ -1,6 +1,7 @@
 """Optimizers without decay on norms and biases."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,12 +13,16 @@ from tfpt import config
 # (gamma and beta in keras-hub's backbones).
 NOT_DECAYED = ("bias", "scale", "offset", "gamma", "beta")
 
+# By the path of a weight and the optimizer's steps: the share of the learning rate it is given.
+RateShare = Callable[[str, Any], Any]
+
 
 def optimizer(
     name: str,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     *,
     weight_decay: float,
+    rate_share: RateShare | None = None,
 ) -> keras.optimizers.Optimizer:
     """An optimizer by name, with none of its weight decay on norms and biases.
 
@@ -42,6 +47,8 @@ def optimizer(
         learning_rate: Or its course; see `schedules.schedule`.
         weight_decay: Share of a weight taken away in a step, times the learning rate; with "lamb"
             also times the trust ratio.
+        rate_share: What a weight has of the learning rate, in its decay too; see
+            `transfer.choose_layers`. None: all of it.
 
     Raises:
         ValueError: An unknown name, or a negative decay.
@@ -49,28 +56,55 @@ def optimizer(
     if not weight_decay >= 0:
         raise ValueError(f"`weight_decay` is out of range; received weight_decay={weight_decay}.")
     numbers: dict[str, Any] = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    if name == "adamw":
-        made = AdamW(beta_2=0.999, epsilon=1e-6, **numbers)
-    elif name == "lamb":
-        made = Lamb(beta_2=0.999, epsilon=1e-6, **numbers)
-    elif name == "adafactor":
-        made = Adafactor(**numbers)
-    elif name == "lion":
-        made = keras.optimizers.Lion(beta_1=0.9, beta_2=0.99, **numbers)
-    elif name == "muon":
-        made = keras.optimizers.Muon(
-            adam_beta_2=0.999,
-            epsilon=1e-6,
-            adam_weight_decay=weight_decay,
-            exclude_layers=["_head/"],
-            **numbers,
-        )
-    else:
+    if name not in config.OPTIMIZERS:
         raise ValueError(
             f"`name` must be one of {', '.join(config.OPTIMIZERS)}; received {name!r}."
         )
+    kind: Any = {
+        "adamw": AdamW,
+        "lamb": Lamb,
+        "adafactor": Adafactor,
+        "lion": keras.optimizers.Lion,
+        "muon": keras.optimizers.Muon,
+    }[name]
+    own: dict[str, dict[str, Any]] = {
+        "adamw": {"beta_2": 0.999, "epsilon": 1e-6},
+        "lamb": {"beta_2": 0.999, "epsilon": 1e-6},
+        "adafactor": {},
+        "lion": {"beta_1": 0.9, "beta_2": 0.99},
+        "muon": {
+            "adam_beta_2": 0.999,
+            "epsilon": 1e-6,
+            "adam_weight_decay": weight_decay,
+            "exclude_layers": ["_head/"],
+        },
+    }
+    if rate_share is not None:
+        kind = type(kind.__name__, (_InShares, kind), {"rate_share": staticmethod(rate_share)})
+    made = kind(**numbers, **own[name])
     made.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return made
+
+
+class _InShares(keras.optimizers.Optimizer):
+    """Among the bases of a class, before an optimizer: each weight has a share of the rate."""
+
+    rate_share: RateShare
+
+    def build(self, variables):
+        self._paths = [variable.path for variable in variables]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        path = self._paths[self._get_variable_index(variable)]
+        learning_rate = learning_rate * self.rate_share(path, self.iterations)
+        # Keras' optimizers take the decay of all weights away before, by the whole rate.
+        if not isinstance(self, AdamW | Lamb) and self._use_weight_decay(variable):
+            variable.assign_sub(variable * (self.weight_decay * learning_rate))
+        super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables):
+        """Nothing to do: it is a part of the step."""
 
 
 class AdamW(keras.optimizers.AdamW):

@@ -19,6 +19,7 @@ from tfpt import (
     pipelines,
     schedules,
     taking_over,
+    transfer,
     workers,
 )
 from tfpt.callbacks import EndAt, KeepRecords, VerifyStores, history, was_stopped
@@ -61,7 +62,8 @@ def compile(  # noqa: A001 - the name users know from Keras
     """Give a model its optimizer, the course of the learning rate, and how a step is taken.
 
     Args:
-        model: From `objectives.model`; inside the scope of its strategy.
+        model: From `objectives.model`; inside the scope of its strategy. What of it is trained is
+            chosen before, see `transfer.choose_layers`.
         learning_rate: The peak.
         total_steps: Optimizer steps until the learning rate is 0; `fit` ends there. Where
             `model.state.hours` is set before, the learning rate follows the clock, `fit` ends after
@@ -85,7 +87,12 @@ def compile(  # noqa: A001 - the name users know from Keras
         cooldown_rate=step.cooldown_rate,
         progress=model.state.progress if model.state.hours else None,
     )
-    optimizer = optimization.optimizer(step.optimizer, learning_rates, weight_decay=weight_decay)
+    optimizer = optimization.optimizer(
+        step.optimizer,
+        learning_rates,
+        weight_decay=weight_decay,
+        rate_share=model.rate_share,
+    )
     model.compile(
         optimizer=optimizer,
         jit_compile=distribution.compiles(model.distribute_strategy, step.jit_compile),
@@ -354,6 +361,7 @@ def finetune(
         model = recipe.model(settings, tokenizer, data.label_names)
         if source is not None:
             source.restore_best(model.encoder)
+        transfer.choose_layers(model, numbers.transfer, data.steps_per_epoch)
         compile(
             model,
             learning_rate=numbers.learning_rate,

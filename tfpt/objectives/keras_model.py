@@ -57,6 +57,8 @@ class Model(keras.Model):
     state: StepState
     averages: dict[str, tf.Variable]
     input_clock: InputClock
+    # What each weight has of the learning rate; see `transfer.choose_layers`. None: all of it.
+    rate_share: Callable[[str, Any], Any] | None
     train_function: Any
     test_function: Any
 
@@ -75,6 +77,7 @@ class Model(keras.Model):
         keep(self, "averages", {})
         keep(self, "input_clock", InputClock())
         keep(self, "_keeps_sums", False)
+        keep(self, "rate_share", None)
         self._take(config.Step(), clip_norm=0.0, total_steps=0)
 
     def prepare(self, step: config.Step, *, clip_norm: float, total_steps: int) -> None:
@@ -284,12 +287,15 @@ class Model(keras.Model):
 
     def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
         features_, labels, weights = batch
-        with fused.clusters(self._has_clusters), tf.GradientTape() as tape:
+        variables = [weight.value for weight in self.trainable_weights]
+        # What is below the lowest weight that is trained is not recorded, and costs no gradient.
+        recording = tf.GradientTape(watch_accessed_variables=False)
+        with fused.clusters(self._has_clusters), recording as tape:
+            tape.watch(variables)
             outputs = self(features_, training=True)
             losses = self._target_losses(labels, outputs)
             scaled = self._total(losses, weights, targets) * scale
             sums = self._sums(features_, labels, weights, outputs, losses)
-        variables = [weight.value for weight in self.trainable_weights]
         # What the loss does not depend on has a gradient of zero, on every device and in any part.
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO

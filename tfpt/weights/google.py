@@ -53,7 +53,7 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
     names = frozenset(reader.get_variable_to_shape_map())
     rules = mapping.rules(tables.BERT_TF1, TENSORFLOW_1, size.num_layers)
     groups = mapping.groups_in(rules, names)
-    ignored = _IGNORED
+    ignored: tuple[str, ...] = _IGNORED
     if not heads:
         groups -= tables.HEADS
         ignored = (r".*",)

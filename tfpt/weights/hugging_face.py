@@ -171,7 +171,7 @@ def write(
     safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
     config = _config(name, size, tokenizer, groups, label_names)
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    write_tokenizer(path, tokenizer)
+    write_tokenizer(path, tokenizer, size.max_sequence_length)
 
 
 def _config(
@@ -219,7 +219,7 @@ def _architecture(name: str, groups: Set[str]) -> str:
     return f"{stem[name]}Model"
 
 
-def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer) -> None:
+def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer, max_length: int) -> None:
     """The tokenizer's own files, and what transformers is told of them."""
     tokenizer.save(path)
     named = {
@@ -227,7 +227,7 @@ def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer) -> None:
         for role, there in _ROLES.items()
         if role in tokenizer.roles
     }
-    settings: dict[str, Any] = {"model_max_length": 512, **named}
+    settings: dict[str, Any] = {"model_max_length": max_length, **named}
     if isinstance(tokenizer, pipelines.WordPiece):
         settings |= {
             "tokenizer_class": "BertTokenizer",

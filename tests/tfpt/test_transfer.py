@@ -1,0 +1,165 @@
+"""Which layers fine-tuning trains, and how fast."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny_bert
+from click.testing import CliRunner
+
+from tfpt import config, models, objectives, training, transfer
+from tfpt.cli import main
+from tfpt.config import Transfer
+
+LAYERS = 3
+RATE = 1e-3
+
+
+def classifier():
+    tf.keras.utils.set_random_seed(1)
+    encoder = models.encoder(tiny_bert.size(num_layers=LAYERS), tiny_bert.V)
+    head = objectives.classification(models.at_first(encoder), num_classes=2, dropout_rate=0.0)
+    return objectives.model(encoder, head)
+
+
+def batch(seed=0):
+    inputs = tiny_bert.rows(seed=seed)[0]
+    del inputs["mask_positions"]
+    labels = np.random.default_rng(seed).integers(0, 2, tiny_bert.B).astype("int32")
+    weights = {"classification": np.ones(tiny_bert.B, "float32")}
+    return inputs, {"classification": labels}, weights
+
+
+def trained(chosen, *, steps=1, optimizer="adamw", steps_per_epoch=2, weight_decay=0.0):
+    """How far each weight moved in so many steps, by path: the largest difference."""
+    model = classifier()
+    transfer.choose_layers(model, chosen, steps_per_epoch)
+    training.compile(
+        model,
+        learning_rate=RATE,
+        total_steps=1_000_000,
+        weight_decay=weight_decay,
+        step=config.Step(optimizer=optimizer),
+    )
+    before = tiny_bert.values(model)
+    for number in range(steps):
+        model.train_on_batch(*batch(number))
+    after = tiny_bert.values(model)
+    return {path: float(np.abs(after[path] - before[path]).max()) for path in before}
+
+
+def parts(moved):
+    """The parts of the model that moved."""
+    return {path.partition("/")[0] for path, distance in moved.items() if distance > 0}
+
+
+HEADS = {"classification_head"}
+EMBEDDINGS = {"token_embedding", "segment_embedding", "position_embedding"}
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (0, HEADS),
+        (1, {*HEADS, "pooler", "layer_2"}),
+        (2, {*HEADS, "pooler", "layer_2", "layer_1"}),
+        (LAYERS, {*HEADS, "pooler", "layer_2", "layer_1", "layer_0"}),
+        (None, {*HEADS, "pooler", "layer_2", "layer_1", "layer_0", *EMBEDDINGS}),
+    ],
+)
+def test_the_last_layers_are_trained_and_the_others_stay(number, expected):
+    assert parts(trained(Transfer(trained_layers=number), weight_decay=0.1)) == expected
+
+
+def test_what_is_frozen_costs_no_gradient():
+    """Products of the backward pass: none below the lowest layer that is trained."""
+
+    def products(number):
+        model = classifier()
+        transfer.choose_layers(model, Transfer(trained_layers=number), 1)
+        training.compile(model, learning_rate=RATE, total_steps=10)
+        model.make_train_function()
+        step = tf.function(model.train_step, autograph=False)
+        graph = step.get_concrete_function(tf.nest.map_structure(tf.constant, batch())).graph
+        inner = [
+            node for function in graph.as_graph_def().library.function for node in function.node_def
+        ]
+        kinds = [node.op for node in (*graph.as_graph_def().node, *inner)]
+        return sum("MatMul" in kind for kind in kinds)
+
+    # Forward 6 in a layer (7 in the last, where queries are apart), the pooler, the head.
+    forward = 2 * 6 + 7 + 2
+    assert products(0) == forward + 1
+    assert products(1) < products(2) < products(3)
+
+
+def test_the_rate_falls_from_layer_to_layer():
+    """The gradient of the first step is the same."""
+    full, moved = trained(Transfer()), trained(Transfer(layer_decay=0.5))
+    steps = {
+        "classification_head/kernel": 1,
+        "pooler/kernel": 1 / 2,
+        "layer_2/intermediate/kernel": 1 / 2,
+        "layer_1/intermediate/kernel": 1 / 4,
+        "layer_0/intermediate/kernel": 1 / 8,
+        "token_embedding/embeddings": 1 / 16,
+    }
+    for path, share in steps.items():
+        assert moved[path] == pytest.approx(full[path] * share, rel=0.01), path
+
+
+@pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
+def test_one_layer_after_the_other_is_trained_by_any_optimizer(optimizer):
+    """With a decay, which would move weights that have no gradient."""
+    chosen = Transfer(unfreezing_epochs=1.5)  # 3 steps
+    top = {*HEADS, "pooler", "layer_2"}
+    for steps, expected in ((3, top), (4, {*top, "layer_1"}), (7, {*top, "layer_1", "layer_0"})):
+        moved = trained(chosen, steps=steps, optimizer=optimizer, weight_decay=0.1)
+        assert parts(moved) == expected
+
+
+def test_all_of_an_encoder_in_full_is_what_it_was_without():
+    model = classifier()
+    transfer.choose_layers(model, Transfer(), 2)
+    assert model.rate_share is None
+    assert all(layer.trainable for layer in model.layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trained_layers": -1}, "`trained_layers` of Transfer must be a number of layers"),
+        ({"layer_decay": 0.0}, r"`layer_decay` of Transfer must be a share in \(0, 1\]"),
+        ({"unfreezing_epochs": -1.0}, "`unfreezing_epochs` of Transfer must be zero or"),
+        ({"trained_layers": 0, "layer_decay": 0.9}, "more than 0 with layer_decay"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Transfer(**changes)
+
+
+def test_more_layers_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="`trained_layers` is 4, but the encoder has 3 layers"):
+        transfer.choose_layers(classifier(), Transfer(trained_layers=4), 1)
+
+
+def test_a_frozen_encoder_is_fine_tuned_by_the_command(tmp_path):
+    (tmp_path / "rows").mkdir()
+    for name in ("train", "validation"):
+        (tmp_path / "rows" / f"{name}.csv").write_text(
+            "text,label\n" + "word1 word2,yes\nword3,no\n" * 20
+        )
+    tiny_bert.TOKENIZER.save(tmp_path / "vocab.txt")
+    sizes = {"num_layers": 2, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 32}
+    chosen = [f"model.{name}={value}" for name, value in sizes.items()]
+    chosen += [f"data.name={tmp_path / 'rows'}", f"data.vocabulary={tmp_path / 'vocab.txt'}"]
+    chosen += ["data.sequence_length=16", "training.epochs=1", "training.transfer.trained_layers=0"]
+    words = [word for one in chosen for word in ("--set", one)]
+    result = CliRunner().invoke(
+        main, ["finetune", "classify", "--out", str(tmp_path / "run"), *words]
+    )
+    assert result.exit_code == 0, result.output
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert settings["training"]["transfer"]["trained_layers"] == 0
