@@ -38,6 +38,7 @@ from .store import open_store as open_store
 from .store import verified_blocks as verified_blocks
 from .store import verify_store as verify_store
 from .store_writer import write_store as write_store
+from .tables import read_texts as read_texts
 from .tfrecord_writer import write_records as write_records
 from .tfrecords import Records as Records
 from .tfrecords import damage_named as damage_named

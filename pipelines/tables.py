@@ -1,4 +1,4 @@
-"""Labelled texts from a file: CSV with a header or without, TSV, JSON Lines, Parquet.
+"""Texts, labelled or not, from a file: CSV with a header or without, TSV, JSON Lines, Parquet.
 
 The ending of the file's name says which; a compression may come behind it, as in .csv.gz. CSV has
 the standard quoting, TSV has none. All are UTF-8; a byte order mark is passed over.
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfpt.pipelines.decoding import read_lines
 from tfpt.pipelines.files import is_file
 from tfpt.pipelines.records import ENDINGS, check_records, read_columns, row_place
 from tfpt.pipelines.streams import split_ending, whole_file
@@ -62,25 +63,61 @@ def read_table(path: str | Path, *, text: Sequence[str], label: str) -> Table:
         ValueError: The ending is another one, a column is missing, a row is broken, or there is
             none; names file, line and column.
     """
-    path = str(path)
-    if split_ending(path)[0] not in ENDINGS:
-        raise ValueError(f"{path}: the name must end in {', '.join(ENDINGS)}.")
-    if not is_file(path):
-        raise FileNotFoundError(f"There is no file {path}.")
-    check_records(path)
+    path = _checked(path, ENDINGS)
     extent = whole_file(path)
     table = Table(path)
     for row, (*texts, value) in read_columns(extent, [*text, label], "utf-8"):
-        problem = "".join(
-            _text_problem(value, name) for value, name in zip(texts, text, strict=True)
-        )
-        if problem := problem or _label_problem(value, label):
+        if problem := _problem_of(texts, text) or _label_problem(value, label):
             place = row_place(extent, "utf-8", row)
             raise ValueError(f"{place}: {problem}")
         table.append(tuple(texts), _label(value), row)
     if not table.rows:
         raise ValueError(f"{table.source}: there is no row in it.")
     return table
+
+
+def read_texts(path: str | Path, *, text: Sequence[str] = ("text",)) -> list[tuple[str, ...]]:
+    """Read a file of texts without labels.
+
+    Args:
+        path: As of `read_table`; or one that ends in .txt, of which each line is a text.
+        text: As of `read_table`; of a .txt there is one text in a row, whatever its name.
+
+    Returns:
+        One or two texts of each row, in the order of the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As `read_table`.
+    """
+    path = _checked(path, (*ENDINGS, ".txt"))
+    extent = whole_file(path)
+    if split_ending(path)[0] == ".txt":
+        if len(text) > 1:
+            raise ValueError(f"{path}: a line of a .txt is one text; received {tuple(text)}.")
+        return [(line,) for line in "".join(read_lines(extent, "utf-8")).splitlines()]
+    rows = []
+    for row, texts in read_columns(extent, text, "utf-8"):
+        if problem := _problem_of(texts, text):
+            raise ValueError(f"{row_place(extent, 'utf-8', row)}: {problem}")
+        rows.append(tuple(texts))
+    if not rows:
+        raise ValueError(f"{path}: there is no row in it.")
+    return rows
+
+
+def _checked(path: str | Path, endings: Sequence[str]) -> str:
+    path = str(path)
+    if split_ending(path)[0] not in endings:
+        raise ValueError(f"{path}: the name must end in {', '.join(endings)}.")
+    if not is_file(path):
+        raise FileNotFoundError(f"There is no file {path}.")
+    check_records(path)
+    return path
+
+
+def _problem_of(texts: Sequence[Any], names: Sequence[str]) -> str:
+    return "".join(_text_problem(value, name) for value, name in zip(texts, names, strict=True))
 
 
 def _text_problem(value: Any, name: str) -> str:

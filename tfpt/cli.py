@@ -255,6 +255,7 @@ def evaluate(run) -> None:
 
 main.add_command(weight_commands.import_)
 main.add_command(weight_commands.convert)
+main.add_command(weight_commands.features)
 main.add_command(serve_commands.export)
 main.add_command(serve_commands.serve)
 main.add_command(serve_commands.predict)

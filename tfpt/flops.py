@@ -60,24 +60,57 @@ def forward_flops(size: models.Model, batch: Batch) -> float:
     Source: Kaplan et al. 2020, section 2.1, https://arxiv.org/abs/2001.08361; Chowdhery et al.
     2022, appendix B, https://arxiv.org/abs/2204.02311, for the attention.
     """
+    layers = sum(_layer_flops(size, batch, number) for number in range(size.num_layers))
+    return layers + _ends_flops(size, batch) + _pooler_flops(size, batch)
+
+
+def step_flops(size: models.Model, batch: Batch, *, trained_layers: int | None = None) -> float:
+    """Operations of a training step: a forward pass, and twice as many for the gradients.
+
+    Where the last layers alone are trained (`trained_layers`), the others have no gradients, and
+    the first that has needs none of what it is given; without any, the head's weights alone have.
+    """
+    forward = forward_flops(size, batch)
+    if trained_layers is None:
+        return 3 * forward
+    if not trained_layers:
+        return forward + _ends_flops(size, batch)
+    first = size.num_layers - trained_layers
+    trained = sum(_layer_flops(size, batch, n) for n in range(first, size.num_layers))
+    of_inputs = (
+        2 * size.hidden_dim**2 * (2 * batch.sequence_length + _num_states(size, batch, first))
+    )
+    trained += _ends_flops(size, batch) + _pooler_flops(size, batch)
+    return forward + 2 * trained - batch.batch_size * of_inputs
+
+
+def _num_states(size: models.Model, batch: Batch, layer: int) -> float:
+    """In a row, that a layer gives."""
+    is_last = layer == size.num_layers - 1
+    some = is_last and batch.num_states is not None
+    return batch.num_states if some and batch.num_states else batch.sequence_length
+
+
+def _layer_flops(size: models.Model, batch: Batch, layer: int) -> float:
     hidden, inner = size.hidden_dim, size.intermediate_dim
-    token = 4 * hidden**2
     state = 4 * hidden**2 + 4 * hidden * inner + 4 * batch.sequence_length * hidden
-    last = batch.sequence_length if batch.num_states is None else batch.num_states
-    row = batch.sequence_length * size.num_layers * token
-    row += (batch.sequence_length * (size.num_layers - 1) + last) * state
-    if batch.num_classes:
-        row += 2 * hidden**2 * size.has_pooler + 2 * hidden * batch.num_classes
-    width = size.embedding_dim or hidden
-    row += batch.num_masks * 2 * width * (hidden + batch.vocabulary_size)
-    if width != hidden:
-        row += batch.sequence_length * 2 * width * hidden
+    row = batch.sequence_length * 4 * hidden**2 + _num_states(size, batch, layer) * state
     return batch.batch_size * row
 
 
-def step_flops(size: models.Model, batch: Batch) -> float:
-    """Operations of a training step: a forward pass, and twice as many for the gradients."""
-    return 3 * forward_flops(size, batch)
+def _pooler_flops(size: models.Model, batch: Batch) -> float:
+    has_one = batch.num_classes and size.has_pooler
+    return batch.batch_size * 2 * size.hidden_dim**2 if has_one else 0.0
+
+
+def _ends_flops(size: models.Model, batch: Batch) -> float:
+    """Of heads, and of embeddings of another width."""
+    width = size.embedding_dim or size.hidden_dim
+    row: float = 2 * size.hidden_dim * batch.num_classes
+    row += batch.num_masks * 2 * width * (size.hidden_dim + batch.vocabulary_size)
+    if width != size.hidden_dim:
+        row += batch.sequence_length * 2 * width * size.hidden_dim
+    return batch.batch_size * row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +206,14 @@ def size_of(encoder: keras.Model) -> models.Model | None:
         embedding_dim=None if width == hidden_dim else width,
         has_pooler=any(layer.name == "pooler" for layer in encoder.layers),
     )
+
+
+def trained_layers(encoder: keras.Model) -> int | None:
+    """How many of the last layers are trained; None: all, and the embeddings."""
+    layers = _layers(encoder)
+    if not layers or encoder.get_layer("token_embedding").trainable:
+        return None
+    return sum(layer.trainable for layer in layers)
 
 
 def product_dtype(encoder: keras.Model) -> str:

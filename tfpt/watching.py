@@ -182,7 +182,8 @@ class Watch(keras.callbacks.Callback):
             batch_size=window["examples"] / window["steps"],
             sequence_length=window["positions"] / window["examples"],
         )
-        return flops.step_flops(size, batch)
+        trained_layers = flops.trained_layers(self.model.encoder)
+        return flops.step_flops(size, batch, trained_layers=trained_layers)
 
     def _peak(self) -> float | None:
         """Of all devices; None on a TPU where it was not given, which a product cannot tell."""

@@ -1,11 +1,16 @@
-"""The commands `tfpt import` and `tfpt convert`."""
+"""The commands `tfpt import`, `tfpt convert` and `tfpt features`."""
+
+from types import ModuleType
+from typing import Any
 
 import click
 
 from tfpt import command, recipe_names
 from tfpt.command import quiet_tensorflow
 
+# As `weights.FORMATS` and `extraction.POOLINGS`, which load TensorFlow.
 FORMATS = ("hugging-face", "google", "keras-hub")
+POOLINGS = ("mean", "first", "pooled", "tokens")
 
 _without_heads = click.option(
     "--without-heads", is_flag=True, help="The encoder alone, whatever heads there are."
@@ -57,19 +62,88 @@ def convert(run, to, out, without_heads) -> None:
     """
     quiet_tensorflow()
     module = recipe_names.of_run(run)
-    from tfpt import checkpoints, config, weights
+    from tfpt import checkpoints, weights
 
-    opened = checkpoints.open_run(run)
-    settings = config.from_dict(module.config(), opened.settings)
-    labels = [opened.label_names] if opened.label_names else []
-    model = checkpoints.load(run, build=lambda run: module.model(settings, run.tokenizer, *labels))
+    label_names = checkpoints.open_run(run).label_names
+    model, tokenizer, settings = _loaded(run, module)
     written = weights.write(
         out,
         model,
         to=to,
         size=settings.model,
-        tokenizer=opened.tokenizer,
-        label_names=opened.label_names,
+        tokenizer=tokenizer,
+        label_names=label_names,
         heads=not without_heads and to != "keras-hub",
     )
     click.echo(str(written))
+
+
+@click.command(cls=command.Command)
+@click.argument("run")
+@click.argument("texts")
+@click.option("--out", required=True, help="The file to write: .npy or .parquet.")
+@click.option(
+    "--field",
+    "fields",
+    default="text",
+    show_default=True,
+    help="The column of the text, or two of a pair, divided by a comma; of a .txt none.",
+)
+@click.option("--layer", type=int, help="After which the states are taken; by default the last.")
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    default="mean",
+    show_default=True,
+    help="mean: of all tokens. first: of [CLS]. pooled: the encoder's pooled output. tokens: all "
+    "of them, as lists in a .parquet.",
+)
+@click.option(
+    "--sequence-length",
+    type=int,
+    help="Tokens at most; by default as many as the encoder has positions for.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+def features(run, texts, out, fields, layer, pooling, sequence_length, batch_size) -> None:
+    """Write the features that the encoder of a run gives texts.
+
+    TEXTS is a .txt of a text in each line, or a .csv, .tsv, .jsonl or .parquet. The features are
+    float32 and in the order of the texts.
+    """
+    quiet_tensorflow()
+    module = recipe_names.of_run(run)
+    from tfpt import console, extraction, pipelines
+
+    rows = pipelines.read_texts(texts, text=fields.split(","))
+    model, tokenizer, _ = _loaded(run, module)
+    found = extraction.extract(
+        model.encoder,
+        tokenizer,
+        rows,
+        layer=layer,
+        pooling=pooling,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+    )
+    with console.progress("Extracting", total=len(rows)) as move:
+
+        def moved():
+            done = 0
+            for some in found:
+                yield some
+                done += len(some)
+                move(done, f"{done:,} texts")
+
+        extraction.write(out, moved(), len(rows))
+    click.echo(f"{out}: {len(rows):,} texts")
+
+
+def _loaded(run: str, module: ModuleType) -> tuple[Any, Any, Any]:
+    """The model of a run with its best weights, its tokenizer, its settings."""
+    from tfpt import checkpoints, config
+
+    opened = checkpoints.open_run(run)
+    settings = config.from_dict(module.config(), opened.settings)
+    labels = [opened.label_names] if opened.label_names else []
+    model = checkpoints.load(run, build=lambda run: module.model(settings, run.tokenizer, *labels))
+    return model, opened.tokenizer, settings

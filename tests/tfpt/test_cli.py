@@ -89,7 +89,7 @@ def test_light_commands_load_no_tensorflow(folder, arguments, expected):
 def test_every_command_is_listed_in_the_order_of_the_path_with_a_whole_sentence(tfpt):
     listed = tfpt("--help").partition("Commands:\n")[2].splitlines()
     names = "clean vocabulary store show show-batch records data-service pretrain finetune "
-    names += "evaluate import convert export serve predict check demo"
+    names += "evaluate import convert features export serve predict check demo"
     assert [line.split()[0] for line in listed] == names.split()
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 

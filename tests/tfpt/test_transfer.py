@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 import tiny_bert
 from click.testing import CliRunner
+from test_flops import products
 
-from tfpt import config, models, objectives, training, transfer
+from tfpt import config, flops, models, objectives, training, transfer
 from tfpt.cli import main
 from tfpt.config import Transfer
 
@@ -72,26 +73,20 @@ def test_the_last_layers_are_trained_and_the_others_stay(number, expected):
     assert parts(trained(Transfer(trained_layers=number), weight_decay=0.1)) == expected
 
 
-def test_what_is_frozen_costs_no_gradient():
-    """Products of the backward pass: none below the lowest layer that is trained."""
-
-    def products(number):
-        model = classifier()
-        transfer.choose_layers(model, Transfer(trained_layers=number), 1)
-        training.compile(model, learning_rate=RATE, total_steps=10)
-        model.make_train_function()
-        step = tf.function(model.train_step, autograph=False)
-        graph = step.get_concrete_function(tf.nest.map_structure(tf.constant, batch())).graph
-        inner = [
-            node for function in graph.as_graph_def().library.function for node in function.node_def
-        ]
-        kinds = [node.op for node in (*graph.as_graph_def().node, *inner)]
-        return sum("MatMul" in kind for kind in kinds)
-
-    # Forward 6 in a layer (7 in the last, where queries are apart), the pooler, the head.
-    forward = 2 * 6 + 7 + 2
-    assert products(0) == forward + 1
-    assert products(1) < products(2) < products(3)
+@pytest.mark.parametrize("number", [0, 1, 2, 3, None])
+def test_what_is_frozen_costs_no_gradient(number):
+    """The products in the graph of a step are those that `flops` tells."""
+    model = classifier()
+    transfer.choose_layers(model, Transfer(trained_layers=number), 1)
+    training.compile(model, learning_rate=RATE, total_steps=10)
+    model.make_train_function()
+    step = tf.function(model.train_step, autograph=False)
+    given = tf.nest.map_structure(tf.constant, batch())
+    found = products(step.get_concrete_function(given).graph)
+    assert flops.trained_layers(model.encoder) == number
+    shape = flops.batch_of(model, batch(), batch_size=tiny_bert.B, sequence_length=tiny_bert.T)
+    size = flops.size_of(model.encoder)
+    assert flops.step_flops(size, shape, trained_layers=number) == found
 
 
 def test_the_rate_falls_from_layer_to_layer():
