@@ -144,6 +144,19 @@ def test_a_checkpoint_of_google_is_read_and_written(tmp_path):
     assert tiny_bert.largest_difference(tiny_bert.values(model), tiny_bert.values(other)) == 0
 
 
+@pytest.mark.parametrize(("entry", "lowercase"), [("mat", True), ("Mat", False)])
+def test_a_vocabulary_that_does_not_tell_its_case_is_looked_at(tmp_path, entry, lowercase):
+    """google-research's vocab.txt has no settings; an entry with a capital is of a cased one."""
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "google", model, to="google", **arguments)
+    (written / "vocab.settings.json").unlink()
+    vocabulary = written / "vocab.txt"
+    vocabulary.write_text(vocabulary.read_text().replace("\nmat\n", f"\n{entry}\n"))
+    assert weights.read(written).tokenizer.lowercase == lowercase
+    assert weights.read(written, lowercase=not lowercase).tokenizer.lowercase != lowercase
+
+
 def test_states_of_an_optimizer_in_a_checkpoint_of_google_are_left_out(tmp_path):
     checkpoint, model = opened("bert")
     arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}

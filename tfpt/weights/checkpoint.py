@@ -8,9 +8,25 @@ import keras
 import numpy as np
 
 from tfpt import models
-from tfpt.pipelines import TextTokenizer
+from tfpt.pipelines import TextTokenizer, load_tokenizer
+from tfpt.pipelines.tokenizer_files import read_lines
+from tfpt.pipelines.wordpiece import settings_path
 from tfpt.weights import mapping
 from tfpt.weights.mapping import Rule
+
+
+def wordpiece(
+    path: Path, *, lowercase: bool | None, strip_accents: bool | None = None
+) -> TextTokenizer:
+    """The tokenizer of a vocab.txt.
+
+    Whether texts are lowercased is told by the settings beside it or by `lowercase`; where neither
+    does, by the entries: those of a cased vocabulary have capital letters.
+    """
+    if lowercase is None and not settings_path(path).is_file():
+        entries = read_lines(path) if path.is_file() else []
+        lowercase = not any(one != one.lower() for one in entries if not one.startswith("["))
+    return load_tokenizer(path, lowercase=lowercase, strip_accents=strip_accents)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,10 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import models, pipelines
-from tfpt.pipelines.tokenizer import SPECIAL_TOKENS
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint
+from tfpt.weights.checkpoint import Checkpoint, wordpiece
 from tfpt.weights.tables import TENSORFLOW_1
 
 CONFIG, WEIGHTS, VOCABULARY = "bert_config.json", "bert_model.ckpt", "vocab.txt"
@@ -62,7 +61,7 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         path=path,
         family="bert",
         size=size,
-        tokenizer=_tokenizer(path, lowercase),
+        tokenizer=wordpiece(path / VOCABULARY, lowercase=lowercase),
         rules=rules,
         groups=groups,
         read=reader.get_tensor,
@@ -81,18 +80,6 @@ def _opened(path: Path) -> Any:
         return tf.train.load_checkpoint(str(prefix))
     except (tf.errors.OpError, ValueError) as error:
         raise ValueError(f"{prefix} is damaged: {error}. Take a whole checkpoint.") from error
-
-
-def _tokenizer(path: Path, lowercase: bool | None) -> pipelines.TextTokenizer:
-    """Of the vocabulary, which does not tell whether texts are lowercased: its entries do."""
-    tokenizer = pipelines.load_tokenizer(path / VOCABULARY, lowercase=lowercase)
-    if lowercase is None:
-        ordinary = set(tokenizer.vocabulary) - set(SPECIAL_TOKENS)
-        has_capitals = any(
-            entry != entry.lower() for entry in ordinary if not entry.startswith("[")
-        )
-        tokenizer = pipelines.load_tokenizer(path / VOCABULARY, lowercase=not has_capitals)
-    return tokenizer
 
 
 def write(

@@ -14,7 +14,7 @@ import numpy as np
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint
+from tfpt.weights.checkpoint import Checkpoint, wordpiece
 from tfpt.weights.tables import KERAS_HUB
 
 CONFIG = "config.json"
@@ -63,10 +63,11 @@ def read(path: Path, *, lowercase: bool | None = None) -> Checkpoint:
 
 
 def _tokenizer(path: Path, lowercase: bool | None) -> pipelines.TextTokenizer:
-    vocabulary = path / "assets" / "tokenizer" / "vocabulary.txt"
     settings = read_json(path / "tokenizer.json").get("config", {})
-    return pipelines.load_tokenizer(
-        vocabulary, lowercase=settings.get("lowercase") if lowercase is None else lowercase
+    return wordpiece(
+        path / "assets" / "tokenizer" / "vocabulary.txt",
+        lowercase=settings.get("lowercase") if lowercase is None else lowercase,
+        strip_accents=settings.get("strip_accents"),
     )
 
 

@@ -16,7 +16,7 @@ import safetensors.numpy
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint
+from tfpt.weights.checkpoint import Checkpoint, wordpiece
 from tfpt.weights.tables import PYTORCH, Line
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -115,7 +115,7 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         groups -= tables.HEADS
         ignored = [r".*"]  # whatever else there is belongs to a head
     mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
-    tokenizer = pipelines.load_tokenizer(path, **_case(path, lowercase))
+    tokenizer = _tokenizer(path, lowercase)
     labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
     return Checkpoint(
         path=path,
@@ -243,7 +243,9 @@ def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer, max_length: 
 def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> models.Model:
     """The numbers of the model; a ValueError names what tfpt's encoder does otherwise."""
     for name, expected in {family.numbers[_GELU]: "gelu", **_ONLY}.items():
-        if (found := config.get(name, expected)) != expected:
+        if name == "tie_word_embeddings" and tables.MASKED_LM not in groups:
+            continue  # there is no head to be tied
+        if (found := config.get(name)) not in (None, expected):
             raise ValueError(
                 f"{path / CONFIG}: {name} is {found!r}; tfpt's encoder has {expected!r} alone."
             )
@@ -279,15 +281,14 @@ def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(labels[key] for key in sorted(labels, key=int)) or ("LABEL_0", "LABEL_1")
 
 
-def _case(path: Path, lowercase: bool | None) -> dict[str, bool | None]:
-    """What a `vocab.txt` does not tell; a `tokenizer.json` beside it does."""
-    if (path / "tokenizer.json").is_file():
-        return {}
-    settings = path / "tokenizer_config.json"
+def _tokenizer(path: Path, lowercase: bool | None) -> pipelines.TextTokenizer:
+    vocabulary, settings = path / "vocab.txt", path / "tokenizer_config.json"
+    if (path / "tokenizer.json").is_file() or not vocabulary.is_file():
+        return pipelines.load_tokenizer(path)
     told = _read_json(settings) if settings.is_file() else {}
     if lowercase is None:
         lowercase = told.get("do_lower_case")
-    return {"lowercase": lowercase, "strip_accents": told.get("strip_accents")}
+    return wordpiece(vocabulary, lowercase=lowercase, strip_accents=told.get("strip_accents"))
 
 
 class _Tensors:
