@@ -34,7 +34,7 @@ ROWS: list[tuple[set[str], str]] = [
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            *("clock", "dry_run"),
+            *("clock", "dry_run", "seeds"),
         },
         "open",
     ),

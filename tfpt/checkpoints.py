@@ -253,7 +253,7 @@ class Run:
 
     def write_record(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file of the run, as a whole or not at all."""
-        write_text(self.path / name, _json(record))
+        write_json(self.path / name, record)
 
 
 def open_run(path: str | Path) -> Run:
@@ -328,6 +328,11 @@ def write_text(path: Path, text: str) -> None:
         if isinstance(error, OSError):  # a full disk does not tell which file it was
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as a whole or not at all."""
+    write_text(path, _json(value))
 
 
 def step_of(model: keras.Model) -> int:

@@ -5,6 +5,7 @@ Shape letters: N rows of a data set, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -137,7 +138,7 @@ def predictions(model: keras.Model, dataset: tf.data.Dataset) -> tuple[np.ndarra
     return np.concatenate(labels), np.concatenate(logits)
 
 
-def evaluate_run(recipe: ModuleType, path: str) -> ClassificationReport | dict[str, float]:
+def evaluate_run(recipe: ModuleType, path: str | Path) -> ClassificationReport | dict[str, float]:
     """Evaluate the best weights of a run and write `evaluation.json` into its folder.
 
     A classifier is evaluated on its test rows or, where there are none, on its validation rows;

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -52,7 +53,13 @@ def pretrain(recipe, start, assignments, strategy, out, dry_run) -> None:
 @command.setting
 @_strategy
 @_out
-def finetune(recipe, start, assignments, strategy, out) -> None:
+@click.option(
+    "--seeds",
+    type=click.IntRange(2),
+    help="Fine-tune so many times, with `seed` and those that follow, into OUT/seed-N; evaluate "
+    "each; tell mean and deviation.",
+)
+def finetune(recipe, start, assignments, strategy, out, seeds) -> None:
     """Fine-tune by a recipe into a run folder.
 
     RECIPE is classify or a module of yours, by the name that imports it. A run that was stopped
@@ -60,7 +67,10 @@ def finetune(recipe, start, assignments, strategy, out) -> None:
     """
     chosen = _with_start(_with_strategy(assignments, strategy), start)
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
-    _train("Fine-tuning", module, settings, out)
+    if seeds is None:
+        _train("Fine-tuning", module, settings, out)
+    else:
+        _train_seeds(module, settings, out, range(settings.seed, settings.seed + seeds))
 
 
 def _with_start(assignments: Sequence[str], start: str) -> list[str]:
@@ -93,6 +103,32 @@ def _show(module: ModuleType, settings: Any) -> None:
     width = max(len(line.label) for line in (*planned.facts, *planned.batch))
     for line in (*planned.facts, *planned.batch):
         console.paragraph(line.label, line.text, width)
+
+
+def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequence[int]) -> None:
+    """Fine-tune with each seed, and tell what came out."""
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
+    if settings.training.strategy == "multi_worker":
+        raise ValueError(
+            "--seeds trains several times in one process, which workers cannot: start one "
+            "training after the other, with --set seed=N."
+        )
+    quiet_tensorflow()
+    from tfpt import console
+    from tfpt import seeds as of_seeds
+
+    for number, seed in enumerate(seeds, 1):
+        title = f"Fine-tuning, {number} of {len(seeds)}"
+        path = of_seeds.run_path(out, seed)
+        _train(title, module, replace(settings, seed=seed), str(path))
+    with console.progress("Evaluating"):
+        record = of_seeds.summarize(module, out, seeds)
+    rows = [
+        [name, f"{record[name]['mean']:.4f}", f"{record[name]['deviation']:.4f}"]
+        for name in of_seeds.MEASURES
+    ]
+    console.table(f"{out}, {len(seeds)} seeds", ["measure", "mean", "deviation"], rows)
 
 
 def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
