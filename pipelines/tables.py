@@ -95,7 +95,9 @@ def read_texts(path: str | Path, *, text: Sequence[str] = ("text",)) -> list[tup
     if split_ending(path)[0] == ".txt":
         if len(text) > 1:
             raise ValueError(f"{path}: a line of a .txt is one text; received {tuple(text)}.")
-        return [(line,) for line in "".join(read_lines(extent, "utf-8")).splitlines()]
+        # Only "\n" ends a line here: texts hold other separators.
+        lines = "".join(read_lines(extent, "utf-8")).split("\n")
+        return [(line,) for line in (lines if lines[-1] else lines[:-1])]
     rows = []
     for row, texts in read_columns(extent, text, "utf-8"):
         if problem := _problem_of(texts, text):

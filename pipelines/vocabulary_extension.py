@@ -50,11 +50,12 @@ def extend_wordpiece(
     )
     counted = word_counts.count_words(documents, cutting, max_megabytes=max_megabytes, seed=seed)
     frequent = sorted(word for word, count in counted.items() if count >= min_frequency)
+    known = set(tokenizer.vocabulary)
     saved = {}
     for word, encoding in zip(frequent, tokenizer.encode(frequent), strict=True):
         # A word that is no word by itself, as one that was stripped of accents, is left out.
         is_cut = len(encoding.ids) > 1 and tokenizer.unknown_id not in encoding.ids
-        if is_cut and word not in tokenizer.vocabulary:
+        if is_cut and word not in known:
             saved[word] = counted[word] * (len(encoding.ids) - 1)
     if not saved:
         raise ValueError(

@@ -22,6 +22,8 @@ POOLINGS = ("mean", "first", "pooled", "tokens")
 # Texts are sorted by length within so many batches, so that a batch has little padding.
 _BATCHES_SORTED = 64
 
+_OF_TOKENS = "Features of tokens have rows of several lengths: name a .parquet."
+
 Texts = Sequence[tuple[str, ...]]
 
 
@@ -106,24 +108,32 @@ def write(path: str | os.PathLike[str], rows: Iterator[list[np.ndarray]], num_te
         ValueError: The ending is another one, or does not hold what is to be written.
     """
     target = Path(path)
-    writers = {".npy": _write_array, ".parquet": _write_parquet}
-    if target.suffix not in writers:
-        raise ValueError(f"{target}: the name must end in {' or '.join(writers)}.")
-    if target.exists():
-        raise FileExistsError(f"{target} exists. Nothing is overwritten: name another file.")
+    check_file(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
-        writers[target.suffix](partial, rows, num_texts)
+        write_as = _write_array if target.suffix == ".npy" else _write_parquet
+        write_as(partial, rows, num_texts)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
+def check_file(path: str | os.PathLike[str], pooling: str = "mean") -> None:
+    """Raise what `write` would raise for a path, before the work."""
+    target = Path(path)
+    if target.suffix not in (".npy", ".parquet"):
+        raise ValueError(f"{target}: the name must end in .npy or .parquet.")
+    if target.exists():
+        raise FileExistsError(f"{target} exists. Nothing is overwritten: name another file.")
+    if target.suffix == ".npy" and pooling == "tokens":
+        raise ValueError(_OF_TOKENS)
+
+
 def _write_array(path: Path, rows: Iterator[list[np.ndarray]], num_texts: int) -> None:
     first = next(rows)
     if first[0].ndim > 1:
-        raise ValueError("Features of tokens have rows of several lengths: name a .parquet.")
+        raise ValueError(_OF_TOKENS)
     shape = (num_texts, len(first[0]))
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     done = 0

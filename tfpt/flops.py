@@ -61,7 +61,8 @@ def forward_flops(size: models.Model, batch: Batch) -> float:
     2022, appendix B, https://arxiv.org/abs/2204.02311, for the attention.
     """
     layers = sum(_layer_flops(size, batch, number) for number in range(size.num_layers))
-    return layers + _ends_flops(size, batch) + _pooler_flops(size, batch)
+    ends = _head_flops(size, batch) + _projection_flops(size, batch)
+    return layers + ends + _pooler_flops(size, batch)
 
 
 def step_flops(size: models.Model, batch: Batch, *, trained_layers: int | None = None) -> float:
@@ -74,13 +75,13 @@ def step_flops(size: models.Model, batch: Batch, *, trained_layers: int | None =
     if trained_layers is None:
         return 3 * forward
     if not trained_layers:
-        return forward + _ends_flops(size, batch)
+        return forward + _head_flops(size, batch)
     first = size.num_layers - trained_layers
     trained = sum(_layer_flops(size, batch, n) for n in range(first, size.num_layers))
     of_inputs = (
         2 * size.hidden_dim**2 * (2 * batch.sequence_length + _num_states(size, batch, first))
     )
-    trained += _ends_flops(size, batch) + _pooler_flops(size, batch)
+    trained += _head_flops(size, batch) + _pooler_flops(size, batch)
     return forward + 2 * trained - batch.batch_size * of_inputs
 
 
@@ -103,14 +104,17 @@ def _pooler_flops(size: models.Model, batch: Batch) -> float:
     return batch.batch_size * 2 * size.hidden_dim**2 if has_one else 0.0
 
 
-def _ends_flops(size: models.Model, batch: Batch) -> float:
-    """Of heads, and of embeddings of another width."""
+def _head_flops(size: models.Model, batch: Batch) -> float:
     width = size.embedding_dim or size.hidden_dim
-    row: float = 2 * size.hidden_dim * batch.num_classes
+    row = 2 * size.hidden_dim * batch.num_classes
     row += batch.num_masks * 2 * width * (size.hidden_dim + batch.vocabulary_size)
-    if width != size.hidden_dim:
-        row += batch.sequence_length * 2 * width * size.hidden_dim
     return batch.batch_size * row
+
+
+def _projection_flops(size: models.Model, batch: Batch) -> float:
+    """Of embeddings that are not as wide as the states."""
+    width = size.embedding_dim or 0
+    return batch.batch_size * batch.sequence_length * 2 * width * size.hidden_dim
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Checkpoints of others as run folders, to fine-tune, to go on with, to export."""
 
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -38,7 +39,10 @@ def import_run(
         raise FileExistsError(f"{path} exists. Nothing is overwritten: name another folder.")
     default = recipe.config()
     length = min(default.data.sequence_length, checkpoint.size.max_sequence_length)
-    taken = {"model": to_dict(checkpoint.size), "data": {"sequence_length": length}}
+    taken: dict[str, Any] = {"model": to_dict(checkpoint.size), "data": {"sequence_length": length}}
+    if not checkpoint.label_names and "next_sentence" not in checkpoint.groups:
+        # A head that would be random, and for which most families have no place.
+        taken["drawing"] = {"pairing": "single"}
     settings = from_dict(default, taken)
     labels = [checkpoint.label_names] if checkpoint.label_names else []
     keras.utils.set_random_seed(settings.seed)
@@ -51,7 +55,12 @@ def import_run(
         settings=settings,
         label_names=checkpoint.label_names,
     )
-    state = {"model": checkpoints.weights(model)}
-    state_files.write(state_files.snapshot(state), path / "best", 0, num_kept=1)
-    run.write_record("imported.json", {"from": str(checkpoint.path), "family": checkpoint.family})
+    try:
+        state = {"model": checkpoints.weights(model)}
+        state_files.write(state_files.snapshot(state), path / "best", 0, num_kept=1)
+        origin = {"from": str(checkpoint.path), "family": checkpoint.family}
+        run.write_record("imported.json", origin)
+    except BaseException:
+        shutil.rmtree(path)
+        raise
     return Imported(run, drawn)

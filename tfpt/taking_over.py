@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfpt import config, console
 from tfpt.checkpoints import Run
-from tfpt.pipelines import TextTokenizer
+from tfpt.pipelines import TextTokenizer, WordPiece
 from tfpt.pipelines.tokenizer import CONTINUATION_PREFIX
 
 # Weights with a row, or a number, for each entry of the vocabulary.
@@ -26,8 +26,8 @@ class Taken(NamedTuple):
 def take_over(source: Run, model: keras.Model, tokenizer: TextTokenizer) -> Taken:
     """Give the best weights of a run to a model.
 
-    Where the vocabulary is another one of the same kind, an entry has the weights it had; a new one
-    the mean of those of the pieces that the run's vocabulary cuts it into.
+    Where the WordPiece vocabulary is another one, an entry has the weights it had; a new one the
+    mean of those of the pieces that the run's vocabulary cuts it into.
 
     Args:
         source: The run.
@@ -36,8 +36,8 @@ def take_over(source: Run, model: keras.Model, tokenizer: TextTokenizer) -> Take
 
     Raises:
         FileNotFoundError: The run has no checkpoint yet.
-        ValueError: A weight has another shape; or the vocabulary is of another kind. The model is
-            as it was.
+        ValueError: A weight has another shape; or the vocabulary is another one and no WordPiece.
+            The model is as it was.
 
     Source of the mean: Yao et al. 2021, section 3.1, https://arxiv.org/abs/2106.13474.
     """
@@ -114,11 +114,11 @@ def _pieces(
     An entry that was there is made of itself. A new one is cut as a word, also where it goes on
     one; of what was unknown it has nothing.
     """
-    if before.kind != after.kind:
+    if not (isinstance(before, WordPiece) and isinstance(after, WordPiece)):
         raise ValueError(
-            f"The vocabulary of {source} is {before.kind}, that of the data {after.kind}: no entry "
-            "of one means what it means in the other. Extend the vocabulary of the run by `tfpt "
-            "vocabulary --extend`, and write the store with it."
+            f"The vocabulary of {source} ({before.kind}) is another than that of the data "
+            f"({after.kind}). Only a WordPiece vocabulary can be changed: extend that of the run "
+            "by `tfpt vocabulary --extend`, and write the store with it. Else take the run's own."
         )
     ids = {entry: number for number, entry in enumerate(before.vocabulary)}
     roles = {after.vocabulary[id_]: before.roles.get(role) for role, id_ in after.roles.items()}

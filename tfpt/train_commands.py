@@ -96,8 +96,12 @@ def _with_strategy(assignments: Sequence[str], strategy: str | None) -> list[str
 def _show(module: ModuleType, settings: Any) -> None:
     """Print what a pre-training would do."""
     quiet_tensorflow()
-    from tfpt import console, dry_run
+    from tfpt import checkpoints, console, dry_run, taking_over
 
+    if getattr(settings, "start", ""):
+        source = checkpoints.open_run(settings.start)
+        source.weights_path()  # raises where there are none
+        settings = taking_over.with_size_of(source, settings, module)
     planned = dry_run.plan(module, settings)
     click.echo(json.dumps(config.to_dict(settings), indent=2))
     width = max(len(line.label) for line in (*planned.facts, *planned.batch))

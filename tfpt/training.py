@@ -247,15 +247,17 @@ def pretrain(
     numbers: config.Training = settings.training
     distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
-    source = open_run(settings.start) if getattr(settings, "start", "") else None
-    if source is not None:
+    done = steps_done(out)
+    source = None
+    if getattr(settings, "start", ""):
+        # A run that goes on needs nothing more of the one it began with.
+        source = open_run(out if done else settings.start)
         settings = taking_over.with_size_of(source, settings, recipe)
         source.weights_path()  # raises before a run folder is made
     strategy = distribution.strategy(numbers.strategy)
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
-    done = steps_done(out)
     if numbers.hours or done < numbers.total_steps:
         data.train_batches(done)  # what is wrong, as a service that is not there, shows now
     run = Run(

@@ -114,6 +114,7 @@ def features(run, texts, out, fields, layer, pooling, sequence_length, batch_siz
     module = recipe_names.of_run(run)
     from tfpt import console, extraction, pipelines
 
+    extraction.check_file(out, pooling)
     rows = pipelines.read_texts(texts, text=fields.split(","))
     model, tokenizer, _ = _loaded(run, module)
     found = extraction.extract(
@@ -144,6 +145,8 @@ def _loaded(run: str, module: ModuleType) -> tuple[Any, Any, Any]:
 
     opened = checkpoints.open_run(run)
     settings = config.from_dict(module.config(), opened.settings)
+    if hasattr(settings, "drawing"):  # the weights of a packed model are those of one that is not
+        settings = config.from_dict(settings, {"drawing": {"layout": "padded"}})
     labels = [opened.label_names] if opened.label_names else []
     model = checkpoints.load(run, build=lambda run: module.model(settings, run.tokenizer, *labels))
     return model, opened.tokenizer, settings

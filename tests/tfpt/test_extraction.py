@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 import tiny_bert
 from click.testing import CliRunner
+from test_weights import folder
+from test_weights import opened as weights_of
 
 from tfpt import extraction, models
 from tfpt.cli import main
@@ -130,8 +132,8 @@ def test_a_file_that_cannot_be_written_leaves_nothing(encoder, tmp_path):
 
 
 def test_texts_without_labels_are_read_from_every_kind_of_file(tmp_path):
-    (tmp_path / "a.txt").write_text("one\n\ntwo, too\n")
-    assert read_texts(tmp_path / "a.txt") == [("one",), ("",), ("two, too",)]
+    (tmp_path / "a.txt").write_text("one\n\ntwo,\u2028too\n")
+    assert read_texts(tmp_path / "a.txt") == [("one",), ("",), ("two,\u2028too",)]
     (tmp_path / "a.csv").write_text('text,more\none,1\n"two, too",2\n')
     assert read_texts(tmp_path / "a.csv") == [("one",), ("two, too",)]
     assert read_texts(tmp_path / "a.csv", text=("text", "more"))[1] == ("two, too", "2")
@@ -146,8 +148,6 @@ def test_texts_without_labels_are_read_from_every_kind_of_file(tmp_path):
 
 
 def test_the_command_writes_the_features_of_a_run(tmp_path):
-    from test_weights import folder
-
     (tmp_path / "texts.txt").write_text("a cat sat\nthe dog lay by the door\n")
     for words in (
         ("import", folder("bert"), "--out", tmp_path / "run"),
@@ -158,4 +158,30 @@ def test_the_command_writes_the_features_of_a_run(tmp_path):
     ):
         result = CliRunner().invoke(main, [str(word) for word in words])
         assert result.exit_code == 0, result.output
-    assert np.load(tmp_path / "a.npy").shape == (2, 16)
+    checkpoint, model = weights_of("bert")
+    texts = [("a cat sat",), ("the dog lay by the door",)]
+    (found,) = extraction.extract(model.encoder, checkpoint.tokenizer, texts, layer=1)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.stack(found), atol=1e-6)
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert "Nothing is overwritten" in result.output
+
+
+def test_features_of_a_packed_run_are_those_of_texts_alone(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat\nit sat\n\na dog ran\nit ran\n\n" * 9)
+    sizes = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 32}
+    chosen = [f"model.{name}={value}" for name, value in sizes.items()]
+    chosen += ["drawing.layout=packed", "drawing.max_texts=3", "data.sequence_length=24"]
+    chosen += [f"data.store={tmp_path / 'store'}", "training.batch_size=4"]
+    chosen += ["training.total_steps=1", "training.steps_per_epoch=1", "training.warmup_steps=0"]
+    settings = [word for one in chosen for word in ("--set", one)]
+    vocabulary = tmp_path / "vocab.txt"
+    for words in (
+        ("vocabulary", tmp_path / "a.txt", "--size", 37, "--out", vocabulary),
+        ("store", tmp_path / "a.txt", "--vocabulary", vocabulary, "--out", tmp_path / "store"),
+        ("pretrain", "bert", *settings, "--out", tmp_path / "run"),
+        ("features", tmp_path / "run", tmp_path / "a.txt", "--out", tmp_path / "a.npy"),
+    ):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "a.npy").shape == (9 * 6, 16)

@@ -88,7 +88,7 @@ def test_another_size_is_refused_and_changes_nothing(source):
 def test_a_vocabulary_of_another_kind_is_refused(source):
     run, _ = source
     bytes_ = pipelines.train_byte_pair([["a cat sat on a mat"] * 3], 265)
-    with pytest.raises(ValueError, match="is wordpiece, that of the data byte pair"):
+    with pytest.raises(ValueError, match=r"\(wordpiece\) is another than that of the data \(byte"):
         take_over(run, pretrainer(265), bytes_)
 
 
@@ -124,6 +124,11 @@ def test_pre_training_goes_on_in_a_domain_with_new_entries(tmp_path, monkeypatch
     on_new = given(*common, "data.store=stores/new", "training.learning_rate=1e-12")
     told = command("pretrain", "bert", "--from", "a", "--out", "b", *on_new)
     assert "Not in a: 2 new entries, each the mean of its pieces." in told
+    told = command("pretrain", "bert", "--from", "a", *on_new, "--dry-run")
+    assert '"hidden_dim": 16' in told
+    (tmp_path / "a").rename(tmp_path / "gone")
+    command("pretrain", "bert", "--from", "a", "--out", "b", *on_new)  # was complete
+    (tmp_path / "gone").rename(tmp_path / "a")
     before, after = (
         tf.train.load_checkpoint(pipelines_run.weights_path())
         for pipelines_run in map(opened, ("a", "b"))

@@ -1,15 +1,15 @@
 """Which layers fine-tuning trains, and how fast."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_bert
 from click.testing import CliRunner
 from test_flops import products
+from test_weights import folder
 
 from tfpt import config, flops, models, objectives, training, transfer
+from tfpt.checkpoints import open_run
 from tfpt.cli import main
 from tfpt.config import Transfer
 
@@ -144,17 +144,32 @@ def test_a_frozen_encoder_is_fine_tuned_by_the_command(tmp_path):
     (tmp_path / "rows").mkdir()
     for name in ("train", "validation"):
         (tmp_path / "rows" / f"{name}.csv").write_text(
-            "text,label\n" + "word1 word2,yes\nword3,no\n" * 20
+            "text,label\n" + "a cat sat,yes\nthe dog lay,no\n" * 20
         )
-    tiny_bert.TOKENIZER.save(tmp_path / "vocab.txt")
-    sizes = {"num_layers": 2, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 32}
-    chosen = [f"model.{name}={value}" for name, value in sizes.items()]
-    chosen += [f"data.name={tmp_path / 'rows'}", f"data.vocabulary={tmp_path / 'vocab.txt'}"]
-    chosen += ["data.sequence_length=16", "training.epochs=1", "training.transfer.trained_layers=0"]
-    words = [word for one in chosen for word in ("--set", one)]
-    result = CliRunner().invoke(
-        main, ["finetune", "classify", "--out", str(tmp_path / "run"), *words]
-    )
+    chosen = [f"data.name={tmp_path / 'rows'}", "data.sequence_length=16", "training.epochs=1"]
+    settings = [word for one in chosen for word in ("--set", one)]
+    source = ("--from", str(tmp_path / "source"))
+    found = {}
+    command("import", str(folder("bert")), "--out", str(tmp_path / "source"))
+    for number in ("0", "1"):
+        out = str(tmp_path / number)
+        frozen = ("--set", f"training.transfer.trained_layers={number}")
+        command("finetune", "classify", *source, *settings, *frozen, "--out", out)
+        found[number] = values_of(tmp_path / number)
+    before = values_of(tmp_path / "source")
+    shared = before.keys() & found["0"].keys()
+    assert len(shared) > 30
+    assert not [path for path in shared if (found["0"][path] != before[path]).any()]
+    changed = {path for path in shared if (found["1"][path] != before[path]).any()}
+    assert {path.partition("/")[0] for path in changed} == {"layer_1", "pooler"}
+
+
+def command(*words):
+    result = CliRunner().invoke(main, list(words))
     assert result.exit_code == 0, result.output
-    settings = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert settings["training"]["transfer"]["trained_layers"] == 0
+
+
+def values_of(run):
+    reader = tf.train.load_checkpoint(open_run(run).weights_path())
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
+    return {name.removeprefix("model/"): reader.get_tensor(name) for name in names}

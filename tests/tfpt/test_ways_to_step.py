@@ -38,8 +38,9 @@ PAIRS = [
     )
 ]
 ALL = [dict(zip(AXES, row, strict=True)) for row in itertools.product(*AXES.values())]
-# After 20 steps, with weights that have moved by 0.02.
-TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-3, "float16": 1e-3}
+# After 20 steps, with weights that have moved by 0.02, beside float32: of the other two what their
+# rounding comes to, with bfloat16 up to 2.1e-3.
+TOLERANCE = {"float32": 2e-5, "bfloat16": 3e-3, "float16": 1e-3}
 
 
 def references(ways):

@@ -220,7 +220,7 @@ def _shown(scores, visible, scale: float):
 
 @cluster
 def bias_gelu(product, bias, *, dtype: str = "float32"):
-    """GELU in its exact form, as BERT's original code has it.
+    """GELU in its exact form, as transformers has it and BERT's code had at first.
 
     Forward and backward 19 ms instead of 49.
     """

@@ -119,7 +119,7 @@ def at_masks(encoder: keras.Model) -> keras.Model:
 def at_first(encoder: keras.Model) -> keras.Model:
     """The same encoder where only the first states of texts are asked for; see `at_masks`.
 
-    What a classifier needs: of the last layer's work a third is left.
+    What a classifier needs: of the last layer's work a sixth is left.
 
     Returns:
         A functional model from the encoder's inputs to its `pooled_output`.

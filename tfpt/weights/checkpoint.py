@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfpt import models
-from tfpt.pipelines import TextTokenizer, load_tokenizer
+from tfpt.pipelines import TextTokenizer, WordPiece, load_tokenizer
 from tfpt.pipelines.tokenizer_files import read_lines
 from tfpt.pipelines.wordpiece import settings_path
 from tfpt.weights import mapping
@@ -27,6 +27,29 @@ def wordpiece(
         entries = read_lines(path) if path.is_file() else []
         lowercase = not any(one != one.lower() for one in entries if not one.startswith("["))
     return load_tokenizer(path, lowercase=lowercase, strip_accents=strip_accents)
+
+
+def check_epsilon(size: models.Model, name: str) -> None:
+    """Raise a ValueError where a format that knows one epsilon alone cannot tell the model's."""
+    if size.norm_epsilon != 1e-12:
+        raise ValueError(
+            f"{name} adds 1e-12 to variances, this model {size.norm_epsilon:g}: its outputs would "
+            "be others there. Write another format."
+        )
+
+
+def check_bert(size: models.Model, tokenizer: TextTokenizer, name: str) -> WordPiece:
+    """The tokenizer; a ValueError for a model, or a vocabulary, that is not of BERT's own form."""
+    if (size.num_segments, size.has_pooler, size.embedding_dim) != (2, True, None):
+        raise ValueError(
+            f"{name} has two segments, a pooler, and embeddings as wide as its states; this model "
+            f"has num_segments={size.num_segments}, has_pooler={size.has_pooler}, "
+            f"embedding_dim={size.embedding_dim}. Write it for Hugging Face."
+        )
+    if not isinstance(tokenizer, WordPiece):
+        raise ValueError(f"{name} takes a WordPiece vocabulary; this one is {tokenizer.kind}.")
+    check_epsilon(size, name)
+    return tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

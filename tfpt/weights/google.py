@@ -13,11 +13,11 @@ import tensorflow as tf
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint, wordpiece
+from tfpt.weights.checkpoint import Checkpoint, check_bert, wordpiece
 from tfpt.weights.tables import TENSORFLOW_1
 
 CONFIG, WEIGHTS, VOCABULARY = "bert_config.json", "bert_model.ckpt", "vocab.txt"
-# Their optimizer's state, and heads of fine-tuning scripts are told apart from what is missing.
+# The optimizer's state.
 _IGNORED = (r"global_step", r".*/adam_[mv]")
 _NUMBERS = {
     "num_layers": "num_hidden_layers",
@@ -55,7 +55,7 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
     ignored: tuple[str, ...] = _IGNORED
     if not heads:
         groups -= tables.HEADS
-        ignored = (r".*",)
+        ignored = (*_IGNORED, r"(?!bert/).*")
     mapping.check_names(rules, names, groups=groups, ignored=ignored, source=str(path))
     return Checkpoint(
         path=path,
@@ -89,6 +89,7 @@ def write(
     tokenizer: pipelines.TextTokenizer,
 ) -> None:
     """Write the files into an empty folder."""
+    check_bert(size, tokenizer, "google-research's BERT")
     rules = mapping.rules(tables.BERT_TF1, TENSORFLOW_1, size.num_layers)
     tensors = mapping.all_theirs(rules, values, format_name="google-research's format")
     tf.raw_ops.SaveV2(

@@ -1,8 +1,7 @@
 """keras-hub's presets of BERT: folders with `config.json`, `model.weights.h5` and a tokenizer.
 
-keras-hub calculates GELU by its tanh form, tfpt and BERT's original code by the exact one: outputs
-of the same weights differ by up to some thousandths. Checkpoints that keras-hub converted from
-others were trained with the exact one.
+keras-hub calculates GELU by its tanh form, tfpt and transformers by the exact one: outputs of the
+same weights differ by up to some thousandths. So it is with google-research's code of today.
 """
 
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint, wordpiece
+from tfpt.weights.checkpoint import Checkpoint, check_bert, wordpiece
 from tfpt.weights.tables import KERAS_HUB
 
 CONFIG = "config.json"
@@ -80,10 +79,7 @@ def write(
     """Write a preset into an empty folder."""
     import keras_hub
 
-    if not isinstance(tokenizer, pipelines.WordPiece):
-        raise ValueError(
-            f"keras-hub's BERT takes a WordPiece vocabulary; this one is {tokenizer.kind}."
-        )
+    wordpieces = check_bert(size, tokenizer, "keras-hub's BERT")
     rules = mapping.rules(tables.BERT_KERAS_HUB, KERAS_HUB, size.num_layers)
     tensors = mapping.all_theirs(rules, values, format_name="keras-hub's backbone")
     backbone = _backbone(size, tokenizer.vocabulary_size)
@@ -92,8 +88,8 @@ def write(
     backbone.save_to_preset(str(path))
     keras_hub.models.BertTokenizer(
         vocabulary=list(tokenizer.vocabulary),
-        lowercase=tokenizer.lowercase,
-        strip_accents=tokenizer.strip_accents,
+        lowercase=wordpieces.lowercase,
+        strip_accents=wordpieces.strip_accents,
     ).save_to_preset(str(path))
 
 

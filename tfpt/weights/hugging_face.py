@@ -5,7 +5,7 @@ No torch is needed, and no pickle is read: it can run code.
 
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,17 @@ import safetensors.numpy
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint, wordpiece
+from tfpt.weights.checkpoint import Checkpoint, check_epsilon, wordpiece
 from tfpt.weights.tables import PYTORCH, Line
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# What transformers' TensorFlow classes wrote names and lays out weights in its own way.
+_KERAS = "tf_model.h5"
+_CONVERT_KERAS = (
+    "It is of a TensorFlow class of transformers. Convert it where transformers 4 and torch are "
+    "installed: BertModel.from_pretrained(FOLDER, from_tf=True).save_pretrained(OTHER)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,8 @@ _ONLY = {
     "is_decoder": False,
     "tie_word_embeddings": True,
 }
+# What is no part of an encoder, nor of its pooler.
+_OF_HEADS = r"(?!embeddings|encoder\.|transformer\.|pooler\.).*"
 _POSITION_IDS = r"embeddings\.position_ids"
 FAMILIES = {
     "bert": Family(
@@ -95,7 +103,7 @@ FAMILIES = {
 
 def is_folder(path: Path) -> bool:
     """Whether a folder of Hugging Face lies here."""
-    return (path / CONFIG).is_file() and "model_type" in _read_json(path / CONFIG)
+    return (path / CONFIG).is_file()
 
 
 def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Checkpoint:
@@ -108,12 +116,19 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
             f"{', '.join(FAMILIES)} can be read."
         )
     tensors = _Tensors(path, family.prefix)
-    rules = mapping.rules(family.table, PYTORCH, _number(config, family, "num_layers", path))
+    num_layers = _number(config, family, "num_layers", path)
+    # None is what RoBERTa's has where it is left out of the file.
+    rules = _rules(family, num_layers, config.get("pad_token_id"))
     groups = mapping.groups_in(rules, tensors.names)
     ignored = list(family.ignored)
     if not heads:
         groups -= tables.HEADS
-        ignored = [r".*"]  # whatever else there is belongs to a head
+        ignored.append(_OF_HEADS)
+    if tables.CLASSIFICATION in groups and tables.POOLER not in groups:
+        raise ValueError(
+            f"{path} has a classifier and no pooler: it tells something of each token, not of a "
+            "text. To take the encoder alone, pass heads=False (--without-heads)."
+        )
     mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
     tokenizer = _tokenizer(path, lowercase)
     labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
@@ -127,6 +142,14 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         read=tensors.read,
         label_names=labels,
     )
+
+
+def _rules(family: Family, num_layers: int, pad_id: int | None) -> list[mapping.Rule]:
+    """The table written out; RoBERTa counts positions from the one after the id of padding."""
+    found = mapping.rules(family.table, PYTORCH, num_layers)
+    if pad_id is None:
+        return found
+    return [replace(one, num_before=pad_id + 1) if one.num_before else one for one in found]
 
 
 def family_of(size: models.Model) -> str:
@@ -160,7 +183,11 @@ def write(
     """Write a folder that transformers loads, into an empty one; see `weights.write`."""
     name = family_of(size)
     family = FAMILIES[name]
-    rules = mapping.rules(family.table, PYTORCH, size.num_layers)
+    if name == "distilbert":
+        check_epsilon(size, "DistilBERT")
+    if isinstance(tokenizer, pipelines.SentencePiece):
+        raise ValueError(f"{name} of Hugging Face has no vocabulary of SentencePiece.")
+    rules = _rules(family, size.num_layers, tokenizer.pad_id)
     tensors = mapping.all_theirs(rules, values, format_name=f"{name} of Hugging Face")
     groups = {rule.group for rule in rules if rule.ours in values}
     if groups & tables.HEADS:
@@ -191,7 +218,7 @@ def _config(
         "attention_dropout" if name == "distilbert" else "attention_probs_dropout_prob": (
             size.dropout_rate
         ),
-        "max_position_embeddings": size.max_sequence_length + family.num_before,
+        "max_position_embeddings": size.max_sequence_length + _num_before(family, tokenizer.pad_id),
         "vocab_size": tokenizer.vocabulary_size,
         "pad_token_id": tokenizer.pad_id,
     }
@@ -257,12 +284,18 @@ def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> mode
         num_heads=_number(config, family, "num_heads", path),
         intermediate_dim=_number(config, family, "intermediate_dim", path),
         dropout_rate=_number(config, family, "dropout_rate", path),
-        max_sequence_length=config.get("max_position_embeddings", 512) - family.num_before,
+        max_sequence_length=config.get("max_position_embeddings", 512)
+        - _num_before(family, config.get("pad_token_id")),
         num_segments=config.get("type_vocab_size", 2) if tables.SEGMENTS in groups else 0,
         embedding_dim=None if width == hidden_dim else width,
         norm_epsilon=config.get("layer_norm_eps", 1e-12),
         has_pooler=family.has_pooler,
     )
+
+
+def _num_before(family: Family, pad_id: int | None) -> int:
+    """Rows of positions before the first."""
+    return pad_id + 1 if family.num_before and pad_id is not None else family.num_before
 
 
 def _number(config: Mapping[str, Any], family: Family, name: str, path: Path) -> Any:
@@ -284,7 +317,7 @@ def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 def _tokenizer(path: Path, lowercase: bool | None) -> pipelines.TextTokenizer:
     vocabulary, settings = path / "vocab.txt", path / "tokenizer_config.json"
     if (path / "tokenizer.json").is_file() or not vocabulary.is_file():
-        return pipelines.load_tokenizer(path)
+        return pipelines.load_tokenizer(path, lowercase=lowercase)
     told = _read_json(settings) if settings.is_file() else {}
     if lowercase is None:
         lowercase = told.get("do_lower_case")
@@ -298,6 +331,8 @@ class _Tensors:
         self._files: dict[str, tuple[Path, str]] = {}
         for file in _files(path):
             with _opened(file) as tensors:
+                if (tensors.metadata() or {}).get("format") == "tf":
+                    raise ValueError(f"{file} cannot be read. {_CONVERT_KERAS}")
                 for name in tensors.keys():  # noqa: SIM118 (no mapping)
                     self._files[_plain(name, prefix)] = file, name
 
@@ -331,6 +366,8 @@ def _files(path: Path) -> list[Path]:
         if missing := [file.name for file in files if not file.is_file()]:
             raise ValueError(f"{path} lacks {', '.join(missing)}, which {INDEX} names.")
         return files
+    if (path / _KERAS).is_file():
+        raise ValueError(f"{path} has its weights in {_KERAS} alone. {_CONVERT_KERAS}")
     if pickles := [name for name in _PICKLES if (path / name).is_file()]:
         raise ValueError(
             f"{path} has its weights in {pickles[0]} alone, which is not read: a pickle can run "

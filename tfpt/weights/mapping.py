@@ -23,6 +23,7 @@ class Rule:
     transposed: bool = False
     num_before: int = 0  # rows of theirs that come before the first of ours
     by_entry: bool = False  # theirs may have rows past the last entry of the vocabulary
+    swaps: bool = False  # the two columns have each other's place
 
 
 def rules(table: Sequence[Line], style: Style, num_layers: int) -> list[Rule]:
@@ -42,6 +43,7 @@ def rules(table: Sequence[Line], style: Style, num_layers: int) -> list[Rule]:
                         transposed=transposed,
                         num_before=line.num_before,
                         by_entry=line.by_entry,
+                        swaps=line.swaps,
                     )
                 )
     return found
@@ -122,12 +124,14 @@ def to_ours(rule: Rule, read: Callable[[str], np.ndarray], shape: Shape, source:
             )
         part = part.reshape(expected).astype(np.float32)
         parts.append(part.T if rule.transposed else part[rule.num_before :])
-    return np.concatenate(parts, axis=-1) if len(parts) > 1 else np.ascontiguousarray(parts[0])
+    value = np.concatenate(parts, axis=-1)
+    return np.ascontiguousarray(value[..., ::-1]) if rule.swaps else value
 
 
 def to_theirs(rule: Rule, value: np.ndarray) -> dict[str, np.ndarray]:
     """What a weight here is there, float32."""
     values = {}
+    value = value[..., ::-1] if rule.swaps else value
     for name, part in zip(rule.theirs, np.split(value, len(rule.theirs), axis=-1), strict=True):
         if rule.num_before:
             before = np.zeros((rule.num_before, *part.shape[1:]), part.dtype)

@@ -30,6 +30,9 @@ class Line(NamedTuple):
     group: str = ""
     num_before: int = 0  # rows there before the first one here
     by_entry: bool = False  # a row, or a number, for each entry of the vocabulary, and maybe more
+    # Whether its two classes have each other's place there: 0 is a pair that follows, 1 a random
+    # one; here 1 is what is true.
+    swaps: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ KERAS_HUB = Style(
 
 
 def _linear(ours: str, *theirs: str, group: str = "") -> Line:
-    return Line("linear", ours, theirs, group)
+    return Line("linear", ours, theirs, group, swaps=group == NEXT_SENTENCE)
 
 
 def _norm(ours: str, theirs: str, group: str = "") -> Line:
@@ -102,7 +105,7 @@ BERT = (
     _linear("classification_head", "classifier", group=CLASSIFICATION),
 )
 
-# Positions count from 2 there: 0 and 1 are ids of special tokens.
+# Positions count from the one after the id of padding there, which is 1; see hugging_face.py.
 ROBERTA = (
     _rows("token_embedding", "embeddings.word_embeddings"),
     Line("rows", "position_embedding", ("embeddings.position_embeddings",), num_before=2),
@@ -169,8 +172,15 @@ BERT_TF1 = (
         "next_sentence_head/kernel",
         ("cls/seq_relationship/output_weights",),
         NEXT_SENTENCE,
+        swaps=True,
     ),
-    _vector("next_sentence_head/bias", "cls/seq_relationship/output_bias", NEXT_SENTENCE),
+    Line(
+        "vector",
+        "next_sentence_head/bias",
+        ("cls/seq_relationship/output_bias",),
+        NEXT_SENTENCE,
+        swaps=True,
+    ),
 )
 
 # keras-hub's BertBackbone, by the paths of its weights.

@@ -3,14 +3,14 @@
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
 from tfpt import models, pipelines
-from tfpt.weights import google, hub, hugging_face, tables
+from tfpt.weights import google, hub, hugging_face
 
 FORMATS = ("hugging-face", "google", "keras-hub")
 
@@ -34,7 +34,7 @@ def write(
             TensorFlow 1) or "keras-hub" (a preset of the backbone: heads have no place there).
         size: The numbers the encoder was built with.
         tokenizer: The model's vocabulary.
-        label_names: Of a classifier.
+        label_names: Of a classifier; by default LABEL_0, LABEL_1 and so on.
         heads: Whether heads are written too; False writes the encoder alone.
 
     Returns:
@@ -49,11 +49,9 @@ def write(
         raise ValueError(f"`to` must be one of {', '.join(FORMATS)}; received {to!r}.")
     if target.exists():
         raise FileExistsError(f"{target} exists. Nothing is overwritten: name another folder.")
-    values = {
-        weight.path: np.asarray(keras.ops.convert_to_numpy(weight)) for weight in model.weights
-    }
-    if not heads:
-        values = {path: value for path, value in values.items() if not _is_of_head(path)}
+    written = model if heads else getattr(model, "encoder", model)
+    values = {weight.path: keras.ops.convert_to_numpy(weight) for weight in written.weights}
+    label_names = _names_of_classes(values, label_names)
     partial = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
@@ -70,5 +68,13 @@ def write(
     return target
 
 
-def _is_of_head(path: str) -> bool:
-    return any(path.startswith(f"{head}_head/") for head in tables.HEADS)
+def _names_of_classes(values: Mapping[str, Any], label_names: Sequence[str]) -> Sequence[str]:
+    """A name for each class of a classifier, which has to be as many as it tells apart."""
+    if "classification_head/bias" not in values:
+        return ()
+    number = len(values["classification_head/bias"])
+    if label_names and len(label_names) != number:
+        raise ValueError(
+            f"The model tells {number} classes apart; received {len(label_names)} `label_names`."
+        )
+    return label_names or [f"LABEL_{place}" for place in range(number)]
