@@ -17,9 +17,9 @@ LAYERS = 3
 RATE = 1e-3
 
 
-def classifier():
+def classifier(**changes):
     tf.keras.utils.set_random_seed(1)
-    encoder = models.encoder(tiny_bert.size(num_layers=LAYERS), tiny_bert.V)
+    encoder = models.encoder(tiny_bert.size(num_layers=LAYERS, **changes), tiny_bert.V)
     head = objectives.classification(models.at_first(encoder), num_classes=2, dropout_rate=0.0)
     return objectives.model(encoder, head)
 
@@ -74,9 +74,10 @@ def test_the_last_layers_are_trained_and_the_others_stay(number, expected):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, None])
-def test_what_is_frozen_costs_no_gradient(number):
+@pytest.mark.parametrize("width", [None, 8])
+def test_what_is_frozen_costs_no_gradient(number, width):
     """The products in the graph of a step are those that `flops` tells."""
-    model = classifier()
+    model = classifier(embedding_dim=width)
     transfer.choose_layers(model, Transfer(trained_layers=number), 1)
     training.compile(model, learning_rate=RATE, total_steps=10)
     model.make_train_function()

@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 import tiny_bert
+import tokenizers
 from click.testing import CliRunner
 
 from tfpt import models, objectives, pipelines, weights
@@ -209,6 +210,20 @@ def test_the_encoder_alone_can_be_read_and_the_heads_stay(tmp_path):
     model = built(checkpoint)
     stayed = checkpoint.assign(model)
     assert {path.partition("/")[0] for path in stayed} == {"masked_lm_head"}
+
+
+def test_a_written_vocabulary_of_byte_pairs_adds_what_stands_around_a_text(tmp_path):
+    """To the `tokenizers` library, which transformers uses."""
+    checkpoint, model = opened("roberta")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "out", model, to="hugging-face", **arguments)
+    theirs = tokenizers.Tokenizer.from_file(str(written / "tokenizer.json"))
+    (ours,) = checkpoint.tokenizer.encode(["The cat sat."])
+    tokenizer = checkpoint.tokenizer
+    expected = [tokenizer.cls_id, *ours.ids, tokenizer.sep_id]
+    assert theirs.encode("The cat sat.").ids == expected
+    settings = json.loads((written / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "RobertaTokenizer"
 
 
 @pytest.mark.parametrize("pad_id", [0, 3])

@@ -15,8 +15,8 @@ import safetensors.numpy
 
 from tfpt import models, pipelines
 from tfpt.pipelines.tokenizer_files import read_json
-from tfpt.weights import mapping, tables
-from tfpt.weights.checkpoint import Checkpoint, check_epsilon, wordpiece
+from tfpt.weights import hugging_face_tokenizer, mapping, tables
+from tfpt.weights.checkpoint import Checkpoint, check_epsilon
 from tfpt.weights.tables import PYTORCH, Line
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -44,7 +44,6 @@ class Family:
 
 
 _GELU = "activation"
-_ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}
 _NUMBERS = {
     "num_layers": "num_hidden_layers",
     "hidden_dim": "hidden_size",
@@ -130,7 +129,7 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
             "text. To take the encoder alone, pass heads=False (--without-heads)."
         )
     mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
-    tokenizer = _tokenizer(path, lowercase)
+    tokenizer = hugging_face_tokenizer.read(path, lowercase)
     labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
     return Checkpoint(
         path=path,
@@ -198,7 +197,7 @@ def write(
     safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
     config = _config(name, size, tokenizer, groups, label_names)
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    write_tokenizer(path, tokenizer, size.max_sequence_length)
+    hugging_face_tokenizer.write(path, tokenizer, size.max_sequence_length)
 
 
 def _config(
@@ -246,27 +245,6 @@ def _architecture(name: str, groups: Set[str]) -> str:
     return f"{stem[name]}Model"
 
 
-def write_tokenizer(path: Path, tokenizer: pipelines.TextTokenizer, max_length: int) -> None:
-    """The tokenizer's own files, and what transformers is told of them."""
-    tokenizer.save(path)
-    named = {
-        f"{there}_token": tokenizer.vocabulary[tokenizer.roles[role]]
-        for role, there in _ROLES.items()
-        if role in tokenizer.roles
-    }
-    settings: dict[str, Any] = {"model_max_length": max_length, **named}
-    if isinstance(tokenizer, pipelines.WordPiece):
-        settings |= {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": tokenizer.lowercase,
-            "strip_accents": tokenizer.strip_accents,
-            "tokenize_chinese_chars": True,
-        }
-    (path / "tokenizer_config.json").write_text(
-        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
-    )
-
-
 def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> models.Model:
     """The numbers of the model; a ValueError names what tfpt's encoder does otherwise."""
     for name, expected in {family.numbers[_GELU]: "gelu", **_ONLY}.items():
@@ -312,16 +290,6 @@ def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path / CONFIG}: id2label does not name the classes 0, 1 and so on.")
     # Two nameless classes are what is left out of a file.
     return tuple(labels[key] for key in sorted(labels, key=int)) or ("LABEL_0", "LABEL_1")
-
-
-def _tokenizer(path: Path, lowercase: bool | None) -> pipelines.TextTokenizer:
-    vocabulary, settings = path / "vocab.txt", path / "tokenizer_config.json"
-    if (path / "tokenizer.json").is_file() or not vocabulary.is_file():
-        return pipelines.load_tokenizer(path, lowercase=lowercase)
-    told = _read_json(settings) if settings.is_file() else {}
-    if lowercase is None:
-        lowercase = told.get("do_lower_case")
-    return wordpiece(vocabulary, lowercase=lowercase, strip_accents=told.get("strip_accents"))
 
 
 class _Tensors:
