@@ -5,7 +5,7 @@ Shape letters: B rows in a batch, T tokens in a row, N rows of a split.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +45,18 @@ class TextClassification:
     sequence_length: int  # T
     batch_size: int  # B
     seed: int
+    # float32 (C,): what a training row of each class weighs; None: 1.
+    class_weights: np.ndarray | None = None
+
+    def balanced(self) -> "TextClassification":
+        """The same where all classes weigh as much in training, however rare.
+
+        A row of a class weighs N / (C * rows of the class), 1 in the mean of all rows.
+        """
+        counts = self.label_counts[TRAIN]
+        rows = np.array([counts[name] for name in self.label_names])
+        weights = (rows.sum() / (len(rows) * rows)).astype(np.float32)
+        return replace(self, class_weights=weights)
 
     @property
     def num_train(self) -> int:
@@ -77,7 +89,7 @@ class TextClassification:
         def epoch(number):
             batches = tf.data.Dataset.range(steps)
             return batches.map(
-                lambda batch: self._padded_batch(split, batch, number),
+                lambda batch: self._weighted(self._padded_batch(split, batch, number)),
                 num_parallel_calls=2,
                 deterministic=True,
             )
@@ -109,7 +121,7 @@ class TextClassification:
         def draw(batch):
             row = batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
             row = shuffled_rows(row % size, row // size, seed=self.seed, size=size)
-            return self._batch(split, row, tf.ones([self.batch_size]))
+            return self._weighted(self._batch(split, row, tf.ones([self.batch_size])))
 
         last = np.iinfo(np.int64).max // self.batch_size
         dataset = tf.data.Dataset.range(first_batch, last)
@@ -135,6 +147,14 @@ class TextClassification:
         if epoch is not None:
             row = shuffled_rows(row, tf.fill([self.batch_size], epoch), seed=self.seed, size=size)
         return self._batch(split, row, weights)
+
+    def _weighted(self, batch):
+        """A training batch with the weights of its classes."""
+        if self.class_weights is None:
+            return batch
+        inputs, labels, weights = batch
+        of_rows = tf.gather(self.class_weights, labels[features.CLASSIFICATION])  # (B,)
+        return inputs, labels, {features.CLASSIFICATION: weights[features.CLASSIFICATION] * of_rows}
 
     def _batch(self, split: Split, row, weights):
         """The rows as `(features, labels, weights)`."""

@@ -14,6 +14,10 @@ T = TypeVar("T")
 
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+# Of others' checkpoints, as `weights.write` writes them.
+WEIGHT_FORMATS = ("hugging-face", "google", "keras-hub")
+# What is made of the states of a text; see `extraction.extract`.
+POOLINGS = ("mean", "first", "pooled", "tokens")
 PRODUCT_DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "lamb", "adafactor", "lion", "muon")
 SCHEDULES = ("linear", "cosine", "inverse_sqrt", "warmup_stable_decay")

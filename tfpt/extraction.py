@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpt import features
+from tfpt import config, features
 from tfpt.models.layers import TransformerLayer
 from tfpt.pipelines import TextTokenizer
 from tfpt.pipelines.packing import check_sequence_length, pack_segments
 
-POOLINGS = ("mean", "first", "pooled", "tokens")
-# Texts are sorted by length within so many batches, so that a batch has little padding.
-_BATCHES_SORTED = 64
+# Texts are sorted by length within so many batches, so that a batch has little padding; fewer where
+# the states of all tokens are held.
+_BATCHES_SORTED, _BATCHES_OF_TOKENS = 64, 4
 
 _OF_TOKENS = "Features of tokens have rows of several lengths: name a .parquet."
 
@@ -59,8 +59,9 @@ def extract(
     Raises:
         ValueError: A number or a name is out of range, or there is no text.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"`pooling` must be one of {', '.join(POOLINGS)}; received {pooling!r}.")
+    if pooling not in config.POOLINGS:
+        choices = ", ".join(config.POOLINGS)
+        raise ValueError(f"`pooling` must be one of {choices}; received {pooling!r}.")
     if not texts:
         raise ValueError("There is no text to extract features of.")
     positions = encoder.get_layer("position_embedding").max_sequence_length
@@ -90,7 +91,7 @@ def extract(
                 found[place] = value[:count] if pooling == "tokens" else value
         return found
 
-    at_once = _BATCHES_SORTED * batch_size
+    at_once = batch_size * (_BATCHES_OF_TOKENS if pooling == "tokens" else _BATCHES_SORTED)
     return (in_order(texts[first : first + at_once]) for first in range(0, len(texts), at_once))
 
 

@@ -5,12 +5,8 @@ from typing import Any
 
 import click
 
-from tfpt import command, recipe_names
+from tfpt import command, config, recipe_names
 from tfpt.command import quiet_tensorflow
-
-# As `weights.FORMATS` and `extraction.POOLINGS`, which load TensorFlow.
-FORMATS = ("hugging-face", "google", "keras-hub")
-POOLINGS = ("mean", "first", "pooled", "tokens")
 
 _without_heads = click.option(
     "--without-heads", is_flag=True, help="The encoder alone, whatever heads there are."
@@ -51,7 +47,7 @@ def import_(source, out, without_heads, lowercase) -> None:
 
 @click.command(cls=command.Command)
 @click.argument("run")
-@click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
+@click.option("--to", required=True, type=click.Choice(config.WEIGHT_FORMATS), help="The format.")
 @click.option("--out", required=True, help="The folder to write.")
 @_without_heads
 def convert(run, to, out, without_heads) -> None:
@@ -92,7 +88,7 @@ def convert(run, to, out, without_heads) -> None:
 @click.option("--layer", type=int, help="After which the states are taken; by default the last.")
 @click.option(
     "--pooling",
-    type=click.Choice(POOLINGS),
+    type=click.Choice(config.POOLINGS),
     default="mean",
     show_default=True,
     help="mean: of all tokens. first: of [CLS]. pooled: the encoder's pooled output. tokens: all "
@@ -103,7 +99,9 @@ def convert(run, to, out, without_heads) -> None:
     type=int,
     help="Tokens at most; by default as many as the encoder has positions for.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Texts at once."
+)
 def features(run, texts, out, fields, layer, pooling, sequence_length, batch_size) -> None:
     """Write the features that the encoder of a run gives texts.
 
@@ -141,7 +139,7 @@ def features(run, texts, out, fields, layer, pooling, sequence_length, batch_siz
 
 def _loaded(run: str, module: ModuleType) -> tuple[Any, Any, Any]:
     """The model of a run with its best weights, its tokenizer, its settings."""
-    from tfpt import checkpoints, config
+    from tfpt import checkpoints
 
     opened = checkpoints.open_run(run)
     settings = config.from_dict(module.config(), opened.settings)

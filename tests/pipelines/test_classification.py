@@ -1,6 +1,7 @@
 """Labelled texts as batches: what is in them, in which order, and how a run goes on."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -121,6 +122,29 @@ def test_training_batches_visit_each_row_once_an_epoch(data):
     epochs = [visited[first : first + 23] for first in range(0, 92, 23)]
     assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_classes_weigh_the_same_in_training_however_rare(tmp_path, tokenizer):
+    """12 rows of one class, 3 of another; the last batch is filled up."""
+    rows = "".join(f"w{i}\t{'rare' if i % 5 == 0 else 'often'}\n" for i in range(15))
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + rows)
+    plain = text_classification(tmp_path, tokenizer, sequence_length=6, batch_size=4, seed=3)
+    data = plain.balanced()
+    assert plain.class_weights is None
+    assert data.label_names == ("often", "rare")
+    total = {0: 0.0, 1: 0.0}
+    for _, labels, weights in data.train:
+        for label, weight in zip(
+            labels["classification"].numpy(), weights["classification"].numpy(), strict=True
+        ):
+            assert weight in (0.0, pytest.approx(15 / (2 * (12, 3)[label])))
+            total[label] += weight
+    assert total == {0: pytest.approx(7.5), 1: pytest.approx(7.5)}
+    (batch,) = data.train_batches().take(1)
+    assert set(batch[2]["classification"].numpy()) <= {np.float32(0.625), np.float32(2.5)}
+    for dataset in (data.validation, plain.train_batches().take(4)):
+        assert {w for *_, weights in dataset for w in weights["classification"].numpy()} <= {0, 1}
 
 
 def test_pairs_have_two_segments(tmp_path, tokenizer):

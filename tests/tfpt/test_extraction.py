@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from test_weights import folder
 from test_weights import opened as weights_of
 
-from tfpt import extraction, models
+from tfpt import config, extraction, models
 from tfpt.cli import main
 from tfpt.pipelines import read_texts
 
@@ -43,7 +43,7 @@ def extracted(encoder, texts=TEXTS, **changes):
     return [value for some in found for value in some]
 
 
-@pytest.mark.parametrize("pooling", extraction.POOLINGS)
+@pytest.mark.parametrize("pooling", config.POOLINGS)
 def test_features_are_those_of_each_text_alone(encoder, pooling):
     found = extracted(encoder, pooling=pooling)
     assert len(found) == len(TEXTS)

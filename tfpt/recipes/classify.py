@@ -24,6 +24,7 @@ class Data:
     )  # the column of the text, or two of a pair; 0, 1 without header
     label: str = "label"  # the column of the label
     sequence_length: int = 128  # tokens in a row; longer texts are cut
+    balanced: bool = False  # whether all classes weigh the same in training, however rare
     vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
 
     def __post_init__(self) -> None:
@@ -87,7 +88,7 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.T
             "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
             "jsonl, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
         )
-    return pipelines.text_classification(
+    texts = pipelines.text_classification(
         data.name,
         tokenizer,
         sequence_length=data.sequence_length,
@@ -96,3 +97,4 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.T
         label=data.label,
         seed=settings.seed,
     )
+    return texts.balanced() if data.balanced else texts

@@ -1,4 +1,3 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .reading import read as read
-from .writing import FORMATS as FORMATS
 from .writing import write as write

@@ -9,10 +9,8 @@ from typing import Any
 
 import keras
 
-from tfpt import models, pipelines
+from tfpt import config, models, pipelines
 from tfpt.weights import google, hub, hugging_face
-
-FORMATS = ("hugging-face", "google", "keras-hub")
 
 
 def write(
@@ -45,8 +43,9 @@ def write(
         ValueError: The format has no place for the model, or a weight of it.
     """
     target = Path(path)
-    if to not in FORMATS:
-        raise ValueError(f"`to` must be one of {', '.join(FORMATS)}; received {to!r}.")
+    if to not in config.WEIGHT_FORMATS:
+        formats = ", ".join(config.WEIGHT_FORMATS)
+        raise ValueError(f"`to` must be one of {formats}; received {to!r}.")
     if target.exists():
         raise FileExistsError(f"{target} exists. Nothing is overwritten: name another folder.")
     written = model if heads else getattr(model, "encoder", model)
