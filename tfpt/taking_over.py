@@ -41,9 +41,10 @@ def take_over(source: Run, model: keras.Model, tokenizer: TextTokenizer) -> Take
 
     Source of the mean: Yao et al. 2021, section 3.1, https://arxiv.org/abs/2106.13474.
     """
+    check_vocabulary(source, tokenizer)
     pieces, num_new = None, 0
     if tokenizer.sha256 != source.tokenizer.sha256:
-        pieces, num_new = _pieces(source.tokenizer, tokenizer, str(source.path))
+        pieces, num_new = _pieces(source.tokenizer, tokenizer)
     path = source.weights_path()
     reader = tf.train.load_checkpoint(path)
     shapes = reader.get_variable_to_shape_map()
@@ -106,20 +107,26 @@ def tell(taken: Taken, source: Run) -> None:
         console.err.print(f"Not in {source.path}: {'; '.join(told)}.", markup=False)
 
 
-def _pieces(
-    before: TextTokenizer, after: TextTokenizer, source: str
-) -> tuple[list[list[int]], int]:
+def check_vocabulary(source: Run, tokenizer: TextTokenizer) -> None:
+    """Raise a ValueError where a model of this vocabulary cannot take over a run's weights."""
+    before = source.tokenizer
+    if tokenizer.sha256 == before.sha256:
+        return
+    if not (isinstance(before, WordPiece) and isinstance(tokenizer, WordPiece)):
+        raise ValueError(
+            f"The vocabulary of {source.path} ({before.kind}) is another than that of the data "
+            f"({tokenizer.kind}). Only a WordPiece vocabulary can be changed: extend that of the "
+            "run by `tfpt vocabulary --extend`, and write the store with it. Else take the run's "
+            "own."
+        )
+
+
+def _pieces(before: TextTokenizer, after: TextTokenizer) -> tuple[list[list[int]], int]:
     """For each entry of a vocabulary those before that it is made of, and how many were not there.
 
     An entry that was there is made of itself. A new one is cut as a word, also where it goes on
     one; of what was unknown it has nothing.
     """
-    if not (isinstance(before, WordPiece) and isinstance(after, WordPiece)):
-        raise ValueError(
-            f"The vocabulary of {source} ({before.kind}) is another than that of the data "
-            f"({after.kind}). Only a WordPiece vocabulary can be changed: extend that of the run "
-            "by `tfpt vocabulary --extend`, and write the store with it. Else take the run's own."
-        )
     ids = {entry: number for number, entry in enumerate(before.vocabulary)}
     roles = {after.vocabulary[id_]: before.roles.get(role) for role, id_ in after.roles.items()}
     ids |= {entry: id_ for entry, id_ in roles.items() if id_ is not None}

@@ -258,6 +258,8 @@ def pretrain(
     # Before a folder is made, which would then belong to settings that cannot run.
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings)
+    if source is not None:
+        taking_over.check_vocabulary(source, data.tokenizer)
     if numbers.hours or done < numbers.total_steps:
         data.train_batches(done)  # what is wrong, as a service that is not there, shows now
     run = Run(
