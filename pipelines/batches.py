@@ -60,14 +60,23 @@ def batch_stream(
     # There is no `if` on a tensor to convert, and to look for one takes seconds.
     draw = tf.autograph.experimental.do_not_convert(draw)
     dataset = dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4)
-    # Else `tf.data` copies mapped tokens into memory, to optimize and autotune.
+    stream = untuned(dataset)
+    stream.draw = draw  # what `data_service.served` lets other machines do
+    return stream
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same in its order, without the optimizer and the autotuning of `tf.data`.
+
+    They copy the arrays that a dataset captured, such as mapped tokens, into memory. And the thread
+    that tunes sleeps for 10 ms, 20, 40, up to a minute; at the end of `fit` the iterator at times
+    waits until it wakes up (TensorFlow 2.21), as long as all of `fit` took at worst.
+    """
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     options.deterministic = True
-    stream = dataset.with_options(options)
-    stream.draw = draw  # what `data_service.served` lets other machines do
-    return stream
+    return dataset.with_options(options)
 
 
 def check_sizes(sequence_length: int, batch_size: int, share: Share) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import features
+from tfpt.pipelines.batches import untuned
 from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.packing import check_sequence_length, pack_segments
 from tfpt.pipelines.special_tokens import require_roles
@@ -97,7 +98,7 @@ class TextClassification:
         # One random number names the epoch; a dataset cannot count how often it was gone through.
         numbers = tf.data.Dataset.random(seed=self.seed, rerandomize_each_iteration=True).take(1)
         dataset = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(steps))
-        return _finish(dataset)
+        return untuned(dataset.prefetch(4))
 
     @cached_property
     def validation(self) -> tf.data.Dataset:
@@ -125,17 +126,14 @@ class TextClassification:
 
         last = np.iinfo(np.int64).max // self.batch_size
         dataset = tf.data.Dataset.range(first_batch, last)
-        return _finish(dataset.map(draw, num_parallel_calls=2, deterministic=True))
+        return untuned(dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4))
 
     def _in_order(self, split: Split) -> tf.data.Dataset:
         dataset = tf.data.Dataset.range(-(-len(split.labels) // self.batch_size))
-        return _finish(
-            dataset.map(
-                lambda batch: self._padded_batch(split, batch),
-                num_parallel_calls=2,
-                deterministic=True,
-            )
+        rows = dataset.map(
+            lambda batch: self._padded_batch(split, batch), num_parallel_calls=2, deterministic=True
         )
+        return untuned(rows.prefetch(4))
 
     def _padded_batch(self, split: Split, batch, epoch=None):
         """Batch number `batch` of a split, in the order of the epoch or else of the file."""
@@ -263,12 +261,3 @@ def _encode(
         ]
         texts.append(tf.concat(parts, axis=0))
     return Split(tuple(texts), np.array([ids[label] for label in table.labels], np.int32))
-
-
-def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches ahead of the step, without what copies the captured rows into each iterator."""
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    options.autotune.enabled = False
-    options.deterministic = True
-    return dataset.prefetch(4).with_options(options)

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpt.pipelines.batches import Batch
+from tfpt.pipelines.batches import Batch, untuned
 
 # Batches that the trainer holds while it waits for an earlier one. Workers give theirs in turns,
 # and each is ahead by what it draws at once: when so many are there, the earlier one is lost.
@@ -75,9 +75,10 @@ def served(batches: Stream, service: str, *, timeout_seconds: float = 300) -> St
                 )
             )
 
-        return tf.data.Dataset.from_generator(
+        received = tf.data.Dataset.from_generator(
             lambda: _in_order(job, first_batch, service, timeout_seconds), output_signature=spec
-        ).prefetch(2)
+        )
+        return untuned(received.prefetch(2))
 
     return stream
 

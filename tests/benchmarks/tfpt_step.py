@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import config, distribution, models, objectives, training
+from tfpt.pipelines.batches import untuned
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -52,7 +53,7 @@ def main() -> None:
     distribution.keep_memory()
     distribution.threads(arguments.cpu_shards)
     model = _compiled(arguments)
-    stream = tf.data.Dataset.from_tensors(_batch(arguments.work)).repeat()
+    stream = untuned(tf.data.Dataset.from_tensors(_batch(arguments.work)).repeat())
     if arguments.what == "overhead":
         print(json.dumps(_overhead(model, stream, arguments)))
         return

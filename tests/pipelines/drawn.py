@@ -20,6 +20,15 @@ def assert_equal(left, right):
     tf.nest.map_structure(np.testing.assert_array_equal, left, right)
 
 
+def assert_untuned(*datasets):
+    """See `batches.untuned`."""
+    for dataset in datasets:
+        options = dataset.options()
+        assert options.autotune.enabled is False
+        assert options.experimental_optimization.apply_default_optimizations is False
+        assert options.deterministic is True
+
+
 def texts_of(batches):
     """The texts of all rows, masks undone, as a list of tuples of ids; specials left out."""
     found = []

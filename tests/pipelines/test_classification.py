@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawn import assert_untuned
 
 from tfpt import features
 from tfpt.pipelines import Tokenizer, text_classification
@@ -44,6 +45,7 @@ def words(batches):
 
 def test_batches_keep_the_contract(data):
     for dataset in (data.train, data.validation, data.test, data.train_batches()):
+        assert_untuned(dataset)
         inputs, labels, weights = dataset.element_spec
         assert set(inputs) == {"token_ids", "segment_ids", "padding_mask"}
         for name, spec in inputs.items():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from drawn import assert_untuned
 
 from tfpt import pipelines
 from tfpt.cli import main
@@ -132,6 +133,7 @@ def test_the_trainer_gets_the_batches_it_would_draw(store, dispatcher, workers, 
     here = stream(first_batch)
     there = served(stream, dispatcher, timeout_seconds=SECONDS)(first_batch)
     assert there.element_spec == here.element_spec
+    assert_untuned(here, there)
     assert_same(there, here, 50)
 
 
