@@ -237,8 +237,8 @@ main.add_command(train_commands.finetune)
 def evaluate(run) -> None:
     """Evaluate the best weights of a run.
 
-    A classifier is evaluated on its test rows (else its validation rows), a pre-trained model on
-    its validation store. The figures are also written to RUN/evaluation.json.
+    A fine-tuned model is evaluated on its test rows (else its validation rows), a pre-trained one
+    on its validation store. The figures are also written to RUN/evaluation.json.
     """
     quiet_tensorflow()
     module = recipe_names.of_run(run)
@@ -250,7 +250,7 @@ def evaluate(run) -> None:
         console.table(run, ["measure", "value"], [[k, f"{v:.4f}"] for k, v in report.items()])
     else:
         split = json.loads((Path(run) / "evaluation.json").read_text())["split"]
-        console.classification_report(f"{run}, {split} rows", report.to_dict())
+        console.report(f"{run}, {split} rows", report.to_dict(), report.measures)
 
 
 main.add_command(weight_commands.import_)

@@ -178,8 +178,27 @@ def paragraph(label: str, text: Text, width: int) -> None:
         out.print(Text.assemble(f"  {label:<{width}}  ", text))
 
 
-def classification_report(title: str, report: dict[str, Any]) -> None:
-    """Print what `evaluation.ClassificationReport.to_dict` gives."""
+def report(title: str, report: dict[str, Any], measures: dict[str, float]) -> None:
+    """Print a report: a table of its classes, and of what was taken for what, if any; measures.
+
+    Args:
+        title: Above it.
+        report: From `evaluation.Report.to_dict`.
+        measures: From `evaluation.Report.measures`.
+    """
+    if "classes" in report:
+        _classes(title, report)
+    elif title:
+        out.print(Text(title, style="bold"))
+    if "confusion" in report:
+        _confusion(list(report["classes"]), report["confusion"])
+    told = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items()]
+    if "majority_accuracy" in report:
+        told[0] += f" (majority class {report['majority_accuracy']:.4f})"
+    out.print(", ".join(told), markup=False)
+
+
+def _classes(title: str, report: dict[str, Any]) -> None:
     rows = [
         [
             name,
@@ -191,11 +210,6 @@ def classification_report(title: str, report: dict[str, Any]) -> None:
     averages = [f"{report[f'macro_{key}']:.4f}" for key in ("precision", "recall", "f1")]
     rows.append(["mean over classes", *averages, f"{report['num_rows']:,}"])
     table(title, ["class", "precision", "recall", "F1", "rows"], rows)
-    _confusion(list(report["classes"]), report["confusion"])
-    out.print(
-        f"accuracy {report['accuracy']:.4f} (majority class {report['majority_accuracy']:.4f}), "
-        f"loss {report['loss']:.4f}"
-    )
 
 
 def _confusion(names: list[str], counts: list[list[int]]) -> None:

@@ -7,13 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpt import checkpoints, config, features
+
+
+class Report(Protocol):
+    """What a fine-tuned model got right; made by the function `report` of its recipe."""
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The few numbers that sum it up, by name."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON; `classes`, where there are any, by name."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +70,12 @@ class ClassificationReport:
         """float64 (C,): the harmonic mean of precision and recall."""
         total = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         return _share(2 * np.diag(self.confusion), total)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Accuracy, the mean of the classes' F1, and the loss."""
+        macro_f1 = float(self.f1.mean())
+        return {"accuracy": self.accuracy, "macro_f1": macro_f1, "loss": self.loss}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
@@ -138,18 +157,19 @@ def predictions(model: keras.Model, dataset: tf.data.Dataset) -> tuple[np.ndarra
     return np.concatenate(labels), np.concatenate(logits)
 
 
-def evaluate_run(recipe: ModuleType, path: str | Path) -> ClassificationReport | dict[str, float]:
+def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, float]:
     """Evaluate the best weights of a run and write `evaluation.json` into its folder.
 
-    A classifier is evaluated on its test rows or, where there are none, on its validation rows;
-    a pre-trained model on its validation store.
+    A fine-tuned model is evaluated on its test rows or, where there are none, on its validation
+    rows; a pre-trained one on its validation store.
 
     Args:
         recipe: The module that the run's configuration names.
         path: The run folder.
 
     Returns:
-        A report for a classifier, the losses and accuracies by name for a pre-trained model.
+        The recipe's report for a fine-tuned model, the losses and accuracies by name for a
+        pre-trained one.
 
     Raises:
         FileNotFoundError: There is no run, or it has no checkpoint.
@@ -157,7 +177,7 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> ClassificationReport |
     """
     run = checkpoints.open_run(path)
     settings = config.from_dict(recipe.config(), run.settings)
-    if not run.label_names:
+    if not hasattr(recipe, "report"):
         data = recipe.dataset(settings)
         if data.validation is None:
             raise ValueError(
@@ -180,7 +200,7 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> ClassificationReport |
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
-    report = evaluate_classification(model, getattr(data, split), run.label_names)
+    report = recipe.report(model, getattr(data, split), run.label_names)
     run.write_record("evaluation.json", {"split": split, **report.to_dict()})
     return report
 

@@ -14,9 +14,6 @@ from typing import Any
 from tfpt import evaluation
 from tfpt.checkpoints import write_json
 
-# Of a report; see `evaluation.ClassificationReport.to_dict`.
-MEASURES = ("accuracy", "macro_f1", "loss")
-
 
 def run_path(out: str | Path, seed: int) -> Path:
     """The run folder of a seed."""
@@ -32,13 +29,13 @@ def summarize(recipe: ModuleType, out: str | Path, seeds: Sequence[int]) -> dict
         seeds: At least two.
 
     Returns:
-        What is written: `seeds`; and of each measure the `values`, their `mean` and, with n - 1,
+        What is written: `seeds`; and of each measure of the recipe's report the `values`, their `mean` and, with n - 1,
         their standard `deviation`.
     """
     reports = [evaluation.evaluate_run(recipe, run_path(out, seed)) for seed in seeds]
-    told = [one if isinstance(one, dict) else one.to_dict() for one in reports]
+    told = [one if isinstance(one, dict) else one.measures for one in reports]
     record: dict[str, Any] = {"seeds": list(seeds)}
-    for measure in MEASURES:
+    for measure in told[0]:
         values = [one[measure] for one in told]
         record[measure] = {
             "values": values,

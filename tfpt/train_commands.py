@@ -130,7 +130,8 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
         record = of_seeds.summarize(module, out, seeds)
     rows = [
         [name, f"{record[name]['mean']:.4f}", f"{record[name]['deviation']:.4f}"]
-        for name in of_seeds.MEASURES
+        for name in record
+        if name != "seeds"
     ]
     console.table(f"{out}, {len(seeds)} seeds", ["measure", "mean", "deviation"], rows)
 

@@ -311,8 +311,9 @@ def finetune(
     """Fine-tune by a recipe into a run folder, or go on with a run that was stopped.
 
     Args:
-        recipe: A module with `dataset(settings, tokenizer)` and `model(settings, tokenizer,
-            label_names)`; see recipes/classify.py.
+        recipe: A module with `dataset(settings, tokenizer)`, `model(settings, tokenizer,
+            label_names)`, `report(model, dataset, label_names)` and `MONITOR`, the measure of the
+            best epoch; see recipes/classify.py.
         settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
             taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.
         out: The run folder.
@@ -382,7 +383,7 @@ def finetune(
         steps_per_epoch=data.steps_per_epoch,
         validation=Validation(
             data=data.validation,
-            monitor="val_classification_accuracy",
+            monitor=recipe.MONITOR,
             patience=numbers.patience,
         ),
         callbacks=[_watch(run, numbers), *callbacks],

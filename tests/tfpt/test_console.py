@@ -37,6 +37,9 @@ def terminal(monkeypatch):
     return attached
 
 
+MEASURES = {"accuracy": 0.75, "macro_f1": 0.625}
+
+
 def report(names, *, count=1):
     row = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "num_rows": count}
     return {
@@ -149,11 +152,16 @@ def read_or_nothing(descriptor):
 
 
 def test_names_of_classes_are_no_markup(capsys):
-    console.classification_report("runs/[a]", report(["[red]", "[/x]"]))
+    console.report("runs/[a]", report(["[red]", "[/x]"]), MEASURES)
     printed = capsys.readouterr().out
     assert printed.startswith("runs/[a]\n")
     assert printed.count("[red]") == printed.count("[/x]") == 3
-    assert printed.endswith("accuracy 0.7500 (majority class 0.5000), loss 0.1250\n")
+    assert printed.endswith("accuracy 0.7500 (majority class 0.5000), macro f1 0.6250\n")
+
+
+def test_a_report_without_classes_is_a_line(capsys):
+    console.report("runs/[a]", {}, {"spearman": 0.82034, "pearson": 1.0})
+    assert capsys.readouterr().out == "runs/[a]\nspearman 0.8203, pearson 1.0000\n"
 
 
 def test_a_wide_table_is_whole_in_a_file(capsys):
@@ -165,7 +173,7 @@ def test_a_wide_table_is_whole_in_a_file(capsys):
 
 def test_a_confusion_matrix_too_wide_for_its_names_has_numbered_columns(capsys):
     names = [f"a class with the long name {number}" for number in range(12)]
-    console.classification_report("", report(names, count=1_000))
+    console.report("", report(names, count=1_000), MEASURES)
     lines = capsys.readouterr().out.splitlines()
     assert any("12 a class with the long name 11" in line for line in lines)
     assert max(map(len, lines)) <= 200
@@ -175,7 +183,7 @@ def test_a_confusion_matrix_too_wide_for_its_names_has_numbered_columns(capsys):
 @pytest.mark.parametrize(("num_classes", "count"), [(30, 1), (20, 1_000_000)])
 def test_a_confusion_matrix_that_fits_nowhere_is_left_out(capsys, num_classes, count):
     names = [f"class {number}" for number in range(num_classes)]
-    console.classification_report("", report(names, count=count))
+    console.report("", report(names, count=count), MEASURES)
     printed = capsys.readouterr().out
     assert names[-1] in printed
     assert "Confusion" not in printed

@@ -8,10 +8,13 @@ from __future__ import annotations  # an annotation would load TensorFlow
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import tfpt.config
-from tfpt import models, objectives, pipelines
+from tfpt import evaluation, models, objectives, pipelines
 from tfpt.config import check
+
+MONITOR = "val_classification_accuracy"  # the best epoch has most of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +101,10 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.T
         seed=settings.seed,
     )
     return texts.balanced() if data.balanced else texts
+
+
+def report(
+    model: objectives.Model, dataset: Any, label_names: Sequence[str]
+) -> evaluation.ClassificationReport:
+    """What it gets right of a finite data set."""
+    return evaluation.evaluate_classification(model, dataset, label_names)

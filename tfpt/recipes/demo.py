@@ -198,7 +198,7 @@ def _evaluate(classifier: training.Run) -> dict:
     with console.progress("Evaluating"):
         report = evaluation.evaluate_run(classify, str(classifier.path))
     assert isinstance(report, evaluation.ClassificationReport)
-    console.classification_report("", report.to_dict())
+    console.report("", report.to_dict(), report.measures)
     return report.to_dict()
 
 
