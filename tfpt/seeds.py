@@ -29,8 +29,8 @@ def summarize(recipe: ModuleType, out: str | Path, seeds: Sequence[int]) -> dict
         seeds: At least two.
 
     Returns:
-        What is written: `seeds`; and of each measure of the recipe's report the `values`, their `mean` and, with n - 1,
-        their standard `deviation`.
+        What is written: `seeds`; and of each measure of the recipe's report the `values`, their
+        `mean` and, with n - 1, their standard `deviation`.
     """
     reports = [evaluation.evaluate_run(recipe, run_path(out, seed)) for seed in seeds]
     told = [one if isinstance(one, dict) else one.measures for one in reports]
