@@ -11,7 +11,7 @@ from types import ModuleType
 import keras
 import tensorflow as tf
 
-from tfpt import checkpoints, config, state_files
+from tfpt import checkpoints, config, peft, state_files
 from tfpt.export.classifier import Classifier
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
@@ -116,6 +116,7 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
     model = checkpoints.load(
         run_path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
+    peft.merge_if_possible(model.encoder)  # less to compute
     return saved_model(
         model,
         run.tokenizer,

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, features, models, objectives
+from tfpt import config, features, models, objectives, peft
 from tfpt.models.layers import Places, TransformerLayer
 
 _BYTES = 4  # of a float32
@@ -194,9 +194,12 @@ def slot_bytes(shapes: Mapping[str, tuple[int, ...]], optimizer: str) -> int:
 
 
 def size_of(encoder: keras.Model) -> models.Model | None:
-    """The numbers of an encoder of ours; None for another one."""
+    """The numbers of an encoder of ours; None for another one, and where it is adapted.
+
+    An adapted one has few of the products for gradients, and some besides; see `peft`.
+    """
     layers = _layers(encoder)
-    if not layers:
+    if not layers or peft.adaptation_of(encoder):
         return None
     width, hidden_dim = (
         encoder.get_layer("token_embedding").output_dim,

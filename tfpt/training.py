@@ -327,23 +327,7 @@ def finetune(
     numbers: config.FineTuning = settings.training
     distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
-    source = open_run(settings.start) if settings.start else None
-    if source is not None:
-        settings = taking_over.with_size_of(source, settings, recipe)
-        if getattr(settings.data, "vocabulary", ""):
-            raise ValueError(
-                f"The vocabulary comes from {source.path}; data.vocabulary is for training from "
-                "scratch. Leave it out."
-            )
-        source.weights_path()  # raises before a run folder is made
-        tokenizer = source.tokenizer
-    elif settings.data.vocabulary:
-        tokenizer = pipelines.load_tokenizer(settings.data.vocabulary)
-    else:
-        raise ValueError(
-            "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
-            "(--set data.vocabulary=vocab.txt)."
-        )
+    source, settings, tokenizer = taking_over.start_of(settings, recipe)
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
@@ -366,6 +350,8 @@ def finetune(
         model = recipe.model(settings, tokenizer, data.label_names)
         if source is not None:
             source.restore_best(model.encoder)
+        if source is not None and numbers.adaptation.method != "none":
+            taking_over.adapt(model, numbers.adaptation, source, run)
         transfer.choose_layers(model, numbers.transfer, data.steps_per_epoch)
         compile(
             model,

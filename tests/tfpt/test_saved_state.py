@@ -23,8 +23,8 @@ def model():
     return tiny_bert.compiled(tiny_bert.pretrainer(dropout_rate=0.1))
 
 
-def test_the_training_state_holds_weights_slots_and_the_states_of_dropout(model):
-    state = checkpoints._training_state(model)
+def test_the_training_state_holds_weights_slots_and_the_states_of_dropout(run, model):
+    state = run._training_state(model)
     assert state["model"].keys() == tiny_bert.values(model).keys()
     # The embeddings and one layer drop; AdamW has two slots for a weight, and counts the steps.
     assert [value.shape for value in state["seeds"].values()] == [(2,), (2,)]

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, features
+from tfpt import config, distribution, features, peft
 from tfpt.models import fused
+from tfpt.objectives import gradients as gradients_of
 from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
 from tfpt.objectives.of_keras import check_optimizer, take_summed_gradients
@@ -214,6 +215,7 @@ class Model(keras.Model):
             # reads.
             local = tf.function(local, jit_compile=True, autograph=False)
         gradients, sums = distribution.summed(local(batch, targets, scale))
+        gradients = gradients_of.regularized(gradients, self.trainable_weights, scale)
 
         norm = tf.linalg.global_norm(gradients) / scale
         is_finite = tf.math.is_finite(norm) & tf.reduce_all(tf.math.is_finite(sums))
@@ -254,12 +256,12 @@ class Model(keras.Model):
         count = self.step.accumulation_steps
         if count == 1:
             return self._shards(batch, targets, scale)
-        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+        parts = tf.nest.map_structure(lambda rows: gradients_of.divided(rows, count), batch)
 
         def add(number, gradients, sums):
             part = tf.nest.map_structure(lambda rows: rows[number], parts)
             more, more_sums = self._shards(part, targets, scale)
-            return number + 1, _added(gradients, more), sums + more_sums
+            return number + 1, gradients_of.added(gradients, more), sums + more_sums
 
         nothing = [tf.zeros(weight.shape) for weight in self.trainable_weights]
         no_sums = tf.zeros([len(self.state.names) + len(COUNTS), 2])
@@ -277,12 +279,12 @@ class Model(keras.Model):
         count = self.step.cpu_shards
         if count == 1:
             return self._part(batch, targets, scale)
-        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+        parts = tf.nest.map_structure(lambda rows: gradients_of.divided(rows, count), batch)
         gradients, sums = self._part(tf.nest.map_structure(lambda x: x[0], parts), targets, scale)
         for number in range(1, count):
             part = tf.nest.map_structure(lambda rows, number=number: rows[number], parts)
             more, more_sums = self._part(part, targets, scale)
-            gradients, sums = _added(gradients, more), sums + more_sums
+            gradients, sums = gradients_of.added(gradients, more), sums + more_sums
         return gradients, sums
 
     def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
@@ -300,7 +302,7 @@ class Model(keras.Model):
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        return [_dense(gradient) for gradient in gradients], sums
+        return [gradients_of.dense(gradient) for gradient in gradients], sums
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
         return {
@@ -349,6 +351,13 @@ class Model(keras.Model):
     def _apply(self, gradients: list[Any]) -> None:
         """Move the weights, and their averages after them; on each replica."""
         self.optimizer.apply(gradients, self.trainable_weights)
+        if budget := peft.rank_budget(self.encoder):
+            by_path = {
+                weight.path: gradient
+                for weight, gradient in zip(self.trainable_weights, gradients, strict=True)
+            }
+            steps = tf.cast(self.optimizer.iterations.value, tf.int64)
+            budget.update(by_path, steps, self.total_steps)
         left = 1.0 - self.step.ema_momentum
         for weight in self.trainable_weights if self.averages else ():
             average = self.averages[weight.path]
@@ -363,31 +372,6 @@ def _parts(data: Any) -> tuple[Any, Any, Any]:
             f"received {tf.nest.map_structure(type, data)}."
         )
     return data
-
-
-def _divided(rows: Any, count: int) -> Any:
-    """(B, ...) -> (count, B / count, ...)."""
-    size = rows.shape[0]
-    if size is None or size % count:
-        told = "unknown many" if size is None else size
-        raise ValueError(
-            f"A device's {told} rows cannot be gone through in {count} even parts. Choose a batch "
-            "size that is a multiple of devices * accumulation_steps * cpu_shards, the same for "
-            "every batch (`batch(..., drop_remainder=True)`)."
-        )
-    return tf.reshape(rows, [count, size // count, *rows.shape[1:]])
-
-
-def _added(gradients: list[Any], more: list[Any]) -> list[Any]:
-    return [one + other for one, other in zip(gradients, more, strict=True)]
-
-
-def _dense(gradient: Any) -> Any:
-    """A gradient of gathered rows as a whole table; backbones of keras-hub have such."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows = gradient.dense_shape[0]
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
 
 
 def _computes_in_float16(model_: keras.Model) -> bool:

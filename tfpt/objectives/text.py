@@ -162,8 +162,7 @@ class MaskedLMHead(keras.layers.Layer):
         shape = fused.shape_of(states)
         x = tf.reshape(states, [-1, shape[-1]])  # (B * P, H)
         x = fused.bias_gelu_norm(
-            self.transform.product(x),
-            self.transform.bias,
+            *self.transform.product(x),
             self.norm.scale,
             self.norm.offset,
             dtype=dtype,
