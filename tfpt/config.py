@@ -18,6 +18,8 @@ STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 WEIGHT_FORMATS = ("hugging-face", "google", "keras-hub")
 # What is made of the states of a text; see `extraction.extract`.
 POOLINGS = ("mean", "first", "pooled", "tokens")
+# Of the tokens' states, to one of a text; see `models.embedder`.
+EMBEDDINGS = ("mean", "first")
 PRODUCT_DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "lamb", "adafactor", "lion", "muon")
 # Of parameter-efficient fine-tuning; see the room `peft`.

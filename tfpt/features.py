@@ -33,9 +33,11 @@ SENTENCE_ORDER = "sentence_order"
 CAUSAL_LM = "causal_lm"
 SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
+CONTRASTIVE = "contrastive"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
+EMBEDDING = "embedding"
 
 FEATURES = {
     TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary, or sentinels; 0 is padding"),
@@ -59,6 +61,7 @@ LABELS = {
     CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
     SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
+    CONTRASTIVE: Tensor("int32", ("B",), "the group of a text: those of one group mean the same"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
@@ -66,6 +69,8 @@ OUTPUTS = {
     NEXT_SENTENCE: Tensor("float32", ("B", "S", "2"), "logits"),
     SENTENCE_ORDER: Tensor("float32", ("B", "S", "2"), "logits"),
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
+    CONTRASTIVE: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
+    EMBEDDING: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),

@@ -52,9 +52,9 @@ def references(ways):
     return [{**PLAIN, "ema_momentum": 0.9, **dict(zip(SAME, one, strict=True))} for one in chosen]
 
 
-def start(strategy, num_devices, folder, **environment):
+def start(strategy, num_devices, folder, *, script=SCRIPT, **environment):
     return subprocess.Popen(
-        [sys.executable, SCRIPT, strategy, str(num_devices), folder],
+        [sys.executable, script, strategy, str(num_devices), folder],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -62,7 +62,7 @@ def start(strategy, num_devices, folder, **environment):
     )
 
 
-def start_workers(num_workers, folder):
+def start_workers(num_workers, folder, *, script=SCRIPT):
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
         for one in sockets:
@@ -74,6 +74,7 @@ def start_workers(num_workers, folder):
             "multi_worker",
             1,
             folder,
+            script=script,
             TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         )
         for index in range(num_workers)

@@ -1,3 +1,4 @@
+from .contrastive import contrastive as contrastive
 from .keras_model import Model as Model
 from .keras_model import model as model
 from .objective import Objective as Objective

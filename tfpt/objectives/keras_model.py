@@ -88,7 +88,16 @@ class Model(keras.Model):
             step: See `config.Step`.
             clip_norm: Largest global norm of a gradient; 0 is no limit.
             total_steps: Steps that training ends at.
+
+        Raises:
+            ValueError: A batch in parts, where rows are compared with each other.
         """
+        if self._crosses_rows and step.accumulation_steps * step.cpu_shards > 1:
+            names = ", ".join(one.name for one in self.objectives if one.across_rows)
+            raise ValueError(
+                f"{names} compares the rows of a batch with each other, so that parts of it would "
+                "be batches of their own. Leave step.accumulation_steps and step.cpu_shards at 1."
+            )
         self._take(step, clip_norm=clip_norm, total_steps=total_steps)
         if step.ema_momentum:
             self.averages.update(
@@ -210,7 +219,7 @@ class Model(keras.Model):
         scale = self.state.loss_scale.value
         targets = self._global_targets(batch[2])
         local = self._gradients
-        if self.jit_compile and distribution.num_replicas() > 1:
+        if self.jit_compile and distribution.num_replicas() > 1 and not self._crosses_rows:
             # Collective operations stay outside. Made anew for each replica, whose variables it
             # reads.
             local = tf.function(local, jit_compile=True, autograph=False)
@@ -238,6 +247,10 @@ class Model(keras.Model):
         losses = self._target_losses(labels, outputs)
         sums = self._sums(features_, labels, weights, outputs, losses)
         self.state.add(distribution.summed(sums))
+
+    @property
+    def _crosses_rows(self) -> bool:
+        return any(objective.across_rows for objective in self.objectives)
 
     @property
     def _scales_loss(self) -> bool:
