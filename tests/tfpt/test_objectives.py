@@ -10,12 +10,13 @@ import tiny_bert
 
 from tfpt import config, models, objectives
 from tfpt.models.fused import cross_entropy, is_correct
+from tfpt.pipelines.batches import untuned
 
 B, P, V = tiny_bert.B, tiny_bert.P, tiny_bert.V
 
 
 def one_batch(data):
-    return tf.data.Dataset.from_tensors(data)
+    return untuned(tf.data.Dataset.from_tensors(data))
 
 
 def fit(model, dataset, **arguments):
