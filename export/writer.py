@@ -11,11 +11,17 @@ from types import ModuleType
 import keras
 import tensorflow as tf
 
-from tfpt import checkpoints, config, peft, state_files
-from tfpt.export.classifier import Classifier
+from tfpt import checkpoints, config, features, peft, state_files
+from tfpt.export.classifier import class_answers
+from tfpt.export.labeller import label_answers
+from tfpt.export.scorer import score_answers
+from tfpt.export.text_model import Answers, TextModel
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
+
+# The outputs of models that can be exported.
+_EXPORTED = (features.MULTI_LABEL, features.REGRESSION, features.CLASSIFICATION)
 
 
 def saved_model(
@@ -23,28 +29,35 @@ def saved_model(
     tokenizer: TextTokenizer,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] = (),
     sequence_length: int = 128,
     num_texts: int = 1,
 ) -> Path:
-    """Write a classifier as the next version below `path`, as TF Serving expects it.
+    """Write a fine-tuned model as the next version below `path`, as TF Serving expects it.
 
-    Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives
-    `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). The signature
-    `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), as
-    training packs them. Tokenizer, vocabulary and labels are inside; reading it needs TensorFlow
-    and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is whole.
+    Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives,
+    by the output of the model,
+
+        classification  `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C);
+        multi_label     `labels`, string, `scores`, float32, and `chosen`, bool, (B, C) each: every
+                        label, its probability, and whether that reaches the threshold;
+        regression      `score`, float32 (B,), in the units of the data.
+
+    The signature `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32
+    (B, T), as training packs them. Tokenizer, vocabulary and labels are inside; reading it needs
+    TensorFlow and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is
+    whole.
 
     Where tensorflow-text is not installed and the tokenizer needs it, `tokens` is the only
     signature, which a warning says.
 
     Args:
-        model: From `objectives.model`, with the output `classification`.
+        model: From `objectives.model`, with one of these outputs.
         tokenizer: The one the model was trained with.
         path: The folder of the model's versions, such as models/sst2.
-        labels: The name of each class, by its id.
+        labels: The name of each class or label, by its id; of a regression none.
         sequence_length: Most tokens in a row; longer texts are cut.
-        num_texts: 1, or 2 for a classifier of pairs.
+        num_texts: 1, or 2 for a model of pairs.
 
     Returns:
         The folder that was written, such as models/sst2/1.
@@ -70,11 +83,12 @@ def saved_model(
         with tempfile.TemporaryDirectory() as name:
             assets = Path(name)
             tokenizer.save(assets)
-            (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
-            module = Classifier(
+            if labels:
+                (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
+            module = TextModel(
                 model,
                 tokenizer,
-                labels,
+                _answers(model, labels),
                 sequence_length=sequence_length,
                 num_texts=num_texts,
                 assets=assets,
@@ -103,10 +117,10 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
 
     Raises:
         FileNotFoundError: There is no run, or it has no checkpoint.
-        ValueError: The run is no classifier.
+        ValueError: The run is one of pre-training.
     """
     run = checkpoints.open_run(run_path)
-    if not run.label_names:
+    if not hasattr(recipe, "report"):
         raise ValueError(
             f"{run_path} is a pre-training run and has no classes to serve. Fine-tune it first: "
             f"`tfpt finetune classify --from {run_path} ...`."
@@ -130,14 +144,9 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
 def _check(
     model: keras.Model, tokenizer: TextTokenizer, labels: Sequence[str], sequence_length: int
 ) -> None:
-    outputs = model.output if isinstance(model.output, dict) else {}
-    if "classification" not in outputs:
-        raise ValueError(
-            "Only classifiers can be exported: the model has no output `classification`, its "
-            f"outputs are {sorted(outputs)}."
-        )
+    output = model.output[_kind(model)]
     require_roles(tokenizer, "pad", "cls", "sep")
-    num_classes = outputs["classification"].shape[-1]
+    num_classes = output.shape[-1] if len(output.shape) > 1 else 0
     if num_classes != len(labels):
         raise ValueError(
             f"The model tells {num_classes} classes apart; received {len(labels)} labels: {labels}."
@@ -156,11 +165,32 @@ def _check(
         )
 
 
-def _save(module: Classifier, folder: Path) -> None:
+def _kind(model: keras.Model) -> str:
+    """The output that a model is exported by."""
+    outputs = model.output if isinstance(model.output, dict) else {}
+    found = [name for name in _EXPORTED if name in outputs]
+    if not found:
+        lacking = ", ".join(f"no output `{name}`" for name in _EXPORTED)
+        raise ValueError(
+            f"Only fine-tuned models can be exported: the model has {lacking}, its outputs are "
+            f"{sorted(outputs)}."
+        )
+    return found[0]
+
+
+def _answers(model: keras.Model, labels: Sequence[str]) -> Answers:
+    """What is answered of the outputs of a model."""
+    kind = _kind(model)
+    if kind == features.REGRESSION:
+        return score_answers
+    if kind == features.MULTI_LABEL:
+        return label_answers(labels, model.get_layer("multi_label_head").threshold)
+    return class_answers(labels)
+
+
+def _save(module: TextModel, folder: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    signatures = {"tokens": module.classify_tokens}
-    if module.classify is not None:
-        signatures["serving_default"] = module.classify
+    signatures = module.signatures()
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     except tf.errors.OpError as error:

@@ -7,14 +7,18 @@ and rows of equal texts lie on the same side.
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os.path import basename
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
 
 from tfpt.pipelines.files import is_file, is_folder, list_files, match_files
 from tfpt.pipelines.records import ENDINGS
 from tfpt.pipelines.streams import split_ending
 from tfpt.pipelines.tables import Table, read_table
+from tfpt.pipelines.values import ReadLabel, class_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # The shares of one file that is divided, and the share of the training rows that become the
@@ -27,7 +31,27 @@ _SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$"
 Source = str | Path | Mapping[str, str | Path]
 
 
-def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str, Table]:
+class Rows(Protocol):
+    """What rows have to tell to be split; `tables.Table` and `tagged_words.Sentences` do."""
+
+    source: str  # the file; stands in error messages
+    rows: list[tuple[str, ...]]  # the texts of each
+
+    def placed_labels(self) -> list[list[tuple[str, int]]]:
+        """The labels of each row, and the line of each."""
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """The rows at `indices`, in that order."""
+
+    def __len__(self) -> int: ...
+
+
+AnyRows = TypeVar("AnyRows", bound=Rows)
+
+
+def read_splits(
+    source: Source, *, text: Sequence[str], label: str, read_label: ReadLabel = class_of
+) -> dict[str, Table]:
     """Read labelled texts, split for training.
 
     Args:
@@ -38,6 +62,7 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
             is read through `tf.io.gfile`.
         text: The columns of the texts, one or two; see `read_table`.
         label: The column of the label.
+        read_label: What makes a label of a value in it; see values.py.
 
     Returns:
         The tables of "train", "validation" (where there is none, 10% of the training rows) and,
@@ -49,19 +74,42 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
             training rows; names file, line and label.
     """
     if isinstance(source, str) and source.startswith("tfds:"):
-        tables = _read_tfds(source.removeprefix("tfds:"), text, label)
-    else:
-        paths = _split_paths(source)
-        if isinstance(paths, str):
-            return _divide(read_table(paths, text=text, label=label), FILE_SHARES)
-        tables = {name: read_table(path, text=text, label=label) for name, path in paths.items()}
+        return _complete(_read_tfds(source.removeprefix("tfds:"), text, label, read_label))
+
+    def read(path: str) -> Table:
+        return read_table(path, text=text, label=label, read_label=read_label)
+
+    return split_files(source, read, ENDINGS)
+
+
+def split_files(
+    source: Source, read: Callable[[str], AnyRows], endings: Sequence[str]
+) -> dict[str, AnyRows]:
+    """Read rows of any kind from files, split for training.
+
+    Args:
+        source: As `read_splits` takes it, but for `tfds:NAME`.
+        read: Reads a file.
+        endings: Of the files to take from a folder. With "" among them also files whose whole name
+            ends as their split is called, such as `ner.train`.
+
+    Returns, raises: As `read_splits`.
+    """
+    paths = _split_paths(source, endings)
+    if isinstance(paths, str):
+        return _divide(read(paths), FILE_SHARES)
+    return _complete({name: read(path) for name, path in paths.items()})
+
+
+def _complete(tables: dict[str, AnyRows]) -> dict[str, AnyRows]:
+    """Validation rows where there are none; raises where a label cannot be learned."""
     if VALIDATION not in tables:
         tables |= _divide(tables[TRAIN], VALIDATION_SHARES)
     _check_labels(tables)
     return {name: tables[name] for name in SPLITS if name in tables}
 
 
-def _split_paths(source: Source) -> dict[str, str] | str:
+def _split_paths(source: Source, endings: Sequence[str]) -> dict[str, str] | str:
     """The file of each split, or the one file that is to be divided."""
     if isinstance(source, Mapping):
         if TRAIN not in source or not set(source) <= set(SPLITS):
@@ -74,24 +122,22 @@ def _split_paths(source: Source) -> dict[str, str] | str:
     if is_file(name):
         return name
     if is_folder(name):
-        return _named_splits(name, list_files(name))
+        return _named_splits(name, list_files(name), endings)
     matches = match_files(name)
     if not matches:
         raise FileNotFoundError(
             f"There is no file or folder {name}, and no file matches it as a pattern."
         )
-    return _named_splits(name, matches)
+    return _named_splits(name, matches, endings)
 
 
-def _named_splits(source: str, paths: Sequence[str]) -> dict[str, str]:
+def _named_splits(source: str, paths: Sequence[str], endings: Sequence[str]) -> dict[str, str]:
     """The file of each split by the ends of the files' names."""
     synonyms = {"valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION}
     found: dict[str, str] = {}
     for path in paths:
-        ending, compression = split_ending(path)
-        stem = path[: len(path) - len(ending) - len(compression)]
-        match = _SPLIT_IN_NAME.search(basename(stem))
-        if not match or ending not in ENDINGS:
+        match = _SPLIT_IN_NAME.search(_stem(path, endings))
+        if not match:
             continue
         split = match[1].lower()
         split = synonyms.get(split, split)
@@ -103,30 +149,44 @@ def _named_splits(source: str, paths: Sequence[str]) -> dict[str, str]:
             )
         found[split] = path
     if TRAIN not in found:
+        known = ", ".join(filter(None, endings))
         raise FileNotFoundError(
             f"{source}: no file's name is or ends in 'train', with the ending "
-            f"{', '.join(ENDINGS)}; there is {', '.join(map(basename, paths)) or 'nothing'}."
+            f"{known}; there is {', '.join(map(basename, paths)) or 'nothing'}."
         )
     return found
 
 
-def _divide(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
+def _stem(path: str, endings: Sequence[str]) -> str:
+    """The part of a file's name that tells its split; empty where the ending is another one."""
+    ending, compression = split_ending(path)
+    name = basename(path)
+    name = name[: len(name) - len(compression)]
+    if ending in endings:
+        return name[: len(name) - len(ending)]
+    return name if "" in endings else ""
+
+
+def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
     """Deal the rows of a table out by a hash of their texts."""
     names = list(shares)
     parts = [_place(row, shares) for row in table.rows]
+    labels = [{label for label, _ in placed} for placed in table.placed_labels()]
     # A label whose few rows all fell outside could not be learned; those rows stay in training.
-    trained = {label for label, part in zip(table.labels, parts, strict=True) if part == names[0]}
+    trained: set[str] = set()
+    for row_labels, part in zip(labels, parts, strict=True):
+        trained |= row_labels if part == names[0] else set()
     missed = {
-        row for row, label in zip(table.rows, table.labels, strict=True) if label not in trained
+        row for row, row_labels in zip(table.rows, labels, strict=True) if row_labels - trained
     }
     parts = [
         names[0] if row in missed else part for row, part in zip(table.rows, parts, strict=True)
     ]
     tables = {
-        name: table.select([i for i, part in enumerate(parts) if part == name]) for name in names
+        name: table.select([i for i, place in enumerate(parts) if place == name]) for name in names
     }
-    for name, part in tables.items():
-        if not part.rows:
+    for name, divided in tables.items():
+        if not divided.rows:
             raise ValueError(
                 f"{table.source}: its {len(table)} rows are too few to take {name} rows from, by "
                 f"chance {shares[name]:.0%} of them. Give a file of {name} rows."
@@ -145,10 +205,10 @@ def _place(row: tuple[str, ...], shares: Mapping[str, float]) -> str:
     return list(shares)[-1]
 
 
-def _check_labels(tables: Mapping[str, Table]) -> None:
-    known = set(tables[TRAIN].labels)
+def _check_labels(tables: Mapping[str, Rows]) -> None:
+    known = {label for placed in tables[TRAIN].placed_labels() for label, _ in placed}
     for name, table in tables.items():
-        for label, line in zip(table.labels, table.lines, strict=True):
+        for label, line in (one for placed in table.placed_labels() for one in placed):
             if label not in known:
                 examples = ", ".join(map(repr, sorted(known)[:10]))
                 raise ValueError(
@@ -159,7 +219,9 @@ def _check_labels(tables: Mapping[str, Table]) -> None:
                 )
 
 
-def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
+def _read_tfds(
+    name: str, text: Sequence[str], label: str, read_label: ReadLabel
+) -> dict[str, Table]:
     import tensorflow_datasets as tfds
 
     try:
@@ -178,7 +240,7 @@ def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
     tables = {}
     for split in SPLITS:
         if split in builder.info.splits:
-            table = _read_tfds_split(builder, split, text, label)
+            table = _read_tfds_split(builder, split, (text, label), read_label)
             if table is not None:
                 tables[split] = table
     if TRAIN not in tables:
@@ -187,29 +249,50 @@ def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
     return tables
 
 
-def _read_tfds_split(builder, split: str, text: Sequence[str], label: str) -> Table | None:
+def _read_tfds_split(
+    builder, split: str, columns: tuple[Sequence[str], str], read_label: ReadLabel
+) -> Table | None:
     """A split as a table; None where its labels are hidden, as in the test sets of GLUE."""
-    import tensorflow_datasets as tfds
-
+    text, label = columns
     table = Table(f"tfds:{builder.info.full_name}:{split}")
-    names = getattr(builder.info.features[label], "names", None)
-    dataset = builder.as_dataset(split=split)
-    # A tuple: a list would be stacked into one tensor.
-    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
+    feature = builder.info.features[label]
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # also of a sequence
     hidden = 0
-    for texts, labels in tfds.as_numpy(dataset.batch(1024)):
-        for *row, value in zip(*texts, labels, strict=True):
-            line = len(table) + hidden + 1
-            if names and value < 0:
-                hidden += 1
-                continue
-            if names:
-                value = names[value]
-            elif isinstance(value, bytes):
-                value = value.decode("utf-8")
-            table.append(tuple(part.decode("utf-8") for part in row), str(value).strip(), line)
+    for line, (texts, value) in enumerate(_tfds_rows(builder, split, text, label), 1):
+        if names and np.ndim(value) == 0 and value < 0:
+            hidden += 1
+            continue
+        try:
+            told = read_label(_plain(value, names), label)
+        except ValueError as error:
+            raise ValueError(f"{table.source}:{line}: {error}") from None
+        table.append(tuple(part.decode("utf-8") for part in texts), told, line)
     if hidden:
         warnings.warn(
             f"{table.source}: {hidden} rows have no label (-1) and are left out.", stacklevel=2
         )
     return table if table.rows else None
+
+
+def _tfds_rows(builder, split: str, text: Sequence[str], label: str) -> Iterator[tuple[Any, Any]]:
+    """The texts of each row, as bytes, and its label."""
+    import tensorflow_datasets as tfds
+
+    dataset = builder.as_dataset(split=split)
+    # A tuple: a list would be stacked into one tensor.
+    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
+    if builder.info.features[label].shape:  # a sequence, of any length: it makes no batch
+        yield from tfds.as_numpy(dataset)
+        return
+    for texts, labels in tfds.as_numpy(dataset.batch(1024)):
+        for *row, value in zip(*texts, labels, strict=True):
+            yield row, value
+
+
+def _plain(value: Any, names: Sequence[str] | None) -> Any:
+    """A label as JSON has it: a text, a number, or a list of them."""
+    if np.ndim(value):
+        return [_plain(one, names) for one in value]
+    if names:
+        return names[value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value.item()

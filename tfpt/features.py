@@ -34,6 +34,8 @@ CAUSAL_LM = "causal_lm"
 SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
 CONTRASTIVE = "contrastive"
+MULTI_LABEL = "multi_label"
+REGRESSION = "regression"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
@@ -62,6 +64,8 @@ LABELS = {
     SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
     CONTRASTIVE: Tensor("int32", ("B",), "the group of a text: those of one group mean the same"),
+    MULTI_LABEL: Tensor("float32", ("B", "C"), "1 for each label that a row has, else 0"),
+    REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
@@ -71,6 +75,8 @@ OUTPUTS = {
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
     CONTRASTIVE: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
     EMBEDDING: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
+    MULTI_LABEL: Tensor("float32", ("B", "C"), "a logit of each label, on its own"),
+    REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),

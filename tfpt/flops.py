@@ -28,7 +28,10 @@ _KEPT_HIDDEN, _KEPT_INNER, _KEPT_ATTENTION = 20, 3, 3
 # Of each logit: itself and its gradient.
 _KEPT_LOGITS = 2
 # Objectives on the pooled state.
-_OF_ROWS = (features.NEXT_SENTENCE, features.SENTENCE_ORDER, features.CLASSIFICATION)
+_OF_ROWS = (
+    *(features.NEXT_SENTENCE, features.SENTENCE_ORDER),
+    *(features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION),
+)
 # Numbers that an optimizer keeps for each weight. Muon keeps a second one for what is no kernel of
 # a layer; see `slot_bytes`.
 _SLOTS = {"adamw": 2, "lamb": 2, "adafactor": 1, "lion": 1, "muon": 1}
@@ -247,13 +250,13 @@ def batch_of(
     if any(isinstance(layer, Places) for layer in model.layers):
         texts = batch[0].get(features.TEXT_POSITIONS)
         num_states = num_masks + (1 if texts is None else _width(texts))
-    classes = [output for name, output in model.output.items() if name in _OF_ROWS]
+    of_rows = [output.shape for name, output in model.output.items() if name in _OF_ROWS]
     return Batch(
         batch_size=batch_size,
         sequence_length=sequence_length,
         vocabulary_size=model.encoder.get_layer("token_embedding").embeddings.shape[0],
         num_masks=num_masks,
-        num_classes=sum(output.shape[-1] for output in classes),
+        num_classes=sum(shape[-1] if len(shape) > 1 else 1 for shape in of_rows),
         num_states=num_states,
     )
 

@@ -313,7 +313,8 @@ def finetune(
     Args:
         recipe: A module with `dataset(settings, tokenizer)`, `model(settings, tokenizer,
             label_names)`, `report(model, dataset, label_names)` and `MONITOR`, the measure of the
-            best epoch; see recipes/classify.py.
+            best epoch; see recipes/classify.py. Where the model takes numbers from the training
+            rows, also `set_units(model, data)`; see recipes/score.py.
         settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
             taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.
         out: The run folder.
@@ -352,6 +353,8 @@ def finetune(
             source.restore_best(model.encoder)
         if source is not None and numbers.adaptation.method != "none":
             taking_over.adapt(model, numbers.adaptation, source, run)
+        if hasattr(recipe, "set_units"):
+            recipe.set_units(model, data)
         transfer.choose_layers(model, numbers.transfer, data.steps_per_epoch)
         compile(
             model,
@@ -368,9 +371,7 @@ def finetune(
         run,
         steps_per_epoch=data.steps_per_epoch,
         validation=Validation(
-            data=data.validation,
-            monitor=recipe.MONITOR,
-            patience=numbers.patience,
+            data=data.validation, monitor=recipe.MONITOR, patience=numbers.patience
         ),
         callbacks=[_watch(run, numbers), *callbacks],
         verbose=verbose,

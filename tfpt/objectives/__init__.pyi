@@ -4,5 +4,7 @@ from .keras_model import model as model
 from .objective import Objective as Objective
 from .text import classification as classification
 from .text import masked_lm as masked_lm
+from .text import multi_label as multi_label
 from .text import next_sentence as next_sentence
+from .text import regression as regression
 from .text import sentence_order as sentence_order

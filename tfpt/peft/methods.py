@@ -81,14 +81,14 @@ def rank_budget(encoder: keras.Model) -> adaptive.RankBudget | None:
 def kept_weights(model: keras.Model) -> list[Any]:
     """The weights of a model on an adapted encoder that are not those of the encoder as it was.
 
-    Those that are trained; and what the method keeps beside them.
+    Those that are trained, all of heads, and what the method keeps beside.
     """
     encoder = getattr(model, "encoder", model)
     budget = rank_budget(encoder)
     more = budget.triplets if budget else []
     beside = {id(weight) for triplets in more for weight in triplets.non_trainable_weights}
-    trained = {id(weight) for weight in model.trainable_weights}
-    return [weight for weight in model.weights if id(weight) in trained | beside]
+    frozen = {id(weight) for weight in encoder.non_trainable_weights} - beside
+    return [weight for weight in model.weights if id(weight) not in frozen]
 
 
 def lora(
