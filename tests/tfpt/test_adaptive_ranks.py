@@ -1,5 +1,8 @@
 """AdaLoRA's budget of ranks, and the regularizers of weights."""
 
+from pathlib import Path
+
+import adapted_on_devices
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import tensorflow as tf
 import tiny_bert
 from test_peft import classifier, encoder
 from test_transfer import batch
+from test_ways_to_step import finish, start, start_workers
 
 from tfpt import config, objectives, peft, training
 from tfpt.peft.adaptive import Orthogonal, RankBudget
@@ -147,3 +151,23 @@ def test_regularizers_of_weights_are_a_part_of_the_gradient_once(step):
     place = [weight.path for weight in found.trainable_weights].index("head/kernel")
     np.testing.assert_allclose(seen[place], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(head.kernel, before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_adapted_models_train_alike_on_replicas_and_workers(tmp_path):
+    """AdaLoRA with moving averages, and what is no linear map."""
+    script = Path(adapted_on_devices.__file__)
+    finish([start("one", 1, tmp_path, script=script)], 1)
+    two = start("mirrored", 2, tmp_path, script=script)
+    workers = start_workers(2, tmp_path, script=script)
+    finish([two], 2)
+    finish(workers, 2)
+    for method in adapted_on_devices.METHODS:
+        expected = dict(np.load(tmp_path / f"one-{method}.npz"))
+        for name in ("mirrored", "multi_worker"):
+            found = dict(np.load(tmp_path / f"{name}-{method}.npz"))
+            for path, value in expected.items():
+                np.testing.assert_allclose(found[path], value, rtol=0, atol=2e-5, err_msg=path)
+    ranks = dict(np.load(tmp_path / "one-adalora.npz"))
+    assert sum(value.sum() for path, value in ranks.items() if path.endswith("is_kept")) == 8
