@@ -14,7 +14,7 @@ from test_weights import folder as weights_folder
 
 from tfpt import checkpoints, config, evaluation, export, peft, state_files, training, weights
 from tfpt.cli import main
-from tfpt.recipes import classify
+from tfpt.recipes import classify, score
 
 METHODS = ("lora", "adalora", "ia3", "adapters", "prefix_tuning", "prompt_tuning", "bitfit")
 TEXTS = ["word1 word2 word3", "word7", "word9 word9 word4 word1 word2"]
@@ -181,3 +181,17 @@ def test_the_command_tells_how_much_is_trained(folder, tmp_path):
     assert result.exit_code == 0, result.output
     told = str(peft.counts(loaded(checkpoints.open_run(tmp_path / "run"))))
     assert f"ia3: {told}" in " ".join(result.output.split())
+
+
+def test_the_units_of_scores_stay_with_an_adapted_run(folder, tmp_path):
+    """Weights of the head that are not trained."""
+    for name in ("train", "dev", "test"):
+        rows = [f"word{n} word{n % 7},{100 + n % 5}" for n in range(22)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,score", *rows]) + "\n")
+    numbers = [f"data.name={tmp_path}", f"start={folder / 'bert'}", "data.sequence_length=16"]
+    numbers += ["training.epochs=1", "training.batch_size=8", "training.adaptation.method=lora"]
+    run = training.finetune(
+        score, config.override(score.config(), numbers), tmp_path / "run", verbose=0
+    )
+    report = evaluation.evaluate_run(score, run.path)
+    assert report.mean_absolute_error < 20  # and not around 100
