@@ -11,6 +11,7 @@ frozen.json         of an adapted encoder (`peft`): the run that has the weights
                     are, which are not written again
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import __version__, config, console, peft, state_files, workers
+from tfpt import __version__, config, console, objectives, peft, state_files, workers
 from tfpt.pipelines import TextTokenizer, load_tokenizer
 from tfpt.record_files import read_json, to_json, write_json, write_text
 
@@ -56,6 +57,8 @@ class Run:
         ValueError: It holds a run with another configuration, vocabulary or labels.
         OSError: The folder cannot be written.
     """
+
+    _frozen: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -223,7 +226,7 @@ class Run:
             FileNotFoundError: The run has no checkpoint yet.
             ValueError: All are damaged, or they have only what was trained beside another run's.
         """
-        if frozen := self.read_record(_FROZEN):
+        if frozen := self._beside():
             raise ValueError(
                 f"{self.path} holds only what was trained beside the weights of {frozen['run']}. "
                 "Evaluate, export or convert it; begin with that run."
@@ -240,20 +243,23 @@ class Run:
         return path
 
     def leave_out_frozen(self, source: "Run", model: keras.Model) -> None:
-        """Keep, from now on, only the weights that are trained; the others are those of `source`.
-
-        Args:
-            source: Of which `model` has the weights that are not trained.
-            model: Its encoder is adapted.
+        """Keep, of a model with an adapted encoder, only what is not a weight of `source`.
 
         Raises:
             ValueError: The run was begun beside other weights.
         """
-        frozen = {"run": str(source.path.absolute()), "sha256": peft.fingerprint(model)}
-        before = self.read_record(_FROZEN)
-        _check_frozen(self.path, before or frozen, frozen["sha256"])
-        if not before:
+        there = source.path.absolute()
+        frozen: dict[str, Any] = {
+            "run": str(there),
+            "from_here": os.path.relpath(there, self.path.absolute()),  # if both are moved
+            "sha256": peft.fingerprint(model),
+            "adaptation": config.to_dict(peft.adaptation_of(model)),
+        }
+        before = self._beside()
+        peft.check_fingerprint(model, before or frozen, of=self.path)
+        if not before and workers.is_chief(model.distribute_strategy):
             self.write_record(_FROZEN, frozen)
+        self._frozen = before or frozen
 
     def restore_best(self, model: keras.Model) -> None:
         """Bring a model to the weights of the best epoch, or of the newest where none was kept.
@@ -268,11 +274,13 @@ class Run:
                 was; or the run it began with has other weights now.
         """
         path = self._weights_folder()
-        if frozen := self.read_record(_FROZEN):
-            open_run(frozen["run"]).restore_best(model.encoder)
-            adaptation = self.settings["training"]["adaptation"]
-            peft.adapt(model.encoder, config.from_dict(config.Adaptation(), adaptation))
-            _check_frozen(self.path, frozen, peft.fingerprint(model))
+        if frozen := self._beside():
+            here = self.path / frozen["from_here"]
+            there = frozen["run"] if Path(frozen["run"]).exists() or not here.exists() else here
+            open_run(there).restore_best(model.encoder)
+            chosen = config.from_dict(config.Adaptation(), frozen["adaptation"])
+            peft.adapt(model.encoder, chosen)
+            peft.check_fingerprint(model, frozen, of=self.path)
         there = state_files.names(path)
         groups: state_files.State = {"averages": {}, "model": {}}
         for name, variable in self._kept(model).items():
@@ -280,10 +288,14 @@ class Run:
             groups[group][name] = variable
         state_files.read(path, groups, exact=False)
 
+    def _beside(self) -> dict[str, Any]:
+        """The run that has what this one leaves out; empty where it leaves nothing out."""
+        return self._frozen or self.read_record(_FROZEN)
+
     def _kept(self, model: keras.Model) -> dict[str, tf.Variable]:
         """The weights that the run's checkpoints have."""
         named = weights(model)
-        if self.read_record(_FROZEN):
+        if self._beside():
             return {weight.path: named[weight.path] for weight in peft.kept_weights(model)}
         return named
 
@@ -366,9 +378,14 @@ def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Mode
 
 
 def weights(model: keras.Model) -> dict[str, tf.Variable]:
-    """The weights of a model by their path, such as `layer_0/intermediate/kernel`."""
-    named = {weight.path: weight.value for weight in model.weights}
-    if len(named) < len(model.weights):
+    """The weights of a model by their path, such as `layer_0/intermediate/kernel`.
+
+    All of its encoder are among them, also what no objective reads, such as a pooler.
+    """
+    of_encoder = model.encoder.weights if isinstance(model, objectives.Model) else []
+    every = {id(weight): weight for weight in (*model.weights, *of_encoder)}.values()
+    named = {weight.path: weight.value for weight in every}
+    if len(named) < len(every):
         raise ValueError("Two weights of the model share a path; give its layers different names.")
     return named
 
@@ -377,14 +394,6 @@ def step_of(model: keras.Model) -> int:
     """Batches that a compiled model was trained on."""
     steps = getattr(model, "steps", model.optimizer.iterations)
     return int(keras.ops.convert_to_numpy(steps))
-
-
-def _check_frozen(path: Path, frozen: dict[str, str], sha256: str) -> None:
-    if frozen["sha256"] != sha256:
-        raise ValueError(
-            f"{path} was trained beside weights that {frozen['run']} does not have any more. Put "
-            "them back, or train anew into another folder."
-        )
 
 
 def _averages(model: keras.Model) -> dict[str, tf.Variable]:

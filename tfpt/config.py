@@ -28,6 +28,8 @@ ADAPTATIONS = (
     *("lora", "adalora", "ia3", "bitfit"),
     *("adapters", "prefix_tuning", "prompt_tuning"),
 )
+# The linear maps of a layer of an encoder, in the order of their columns where they are one.
+ROLES = ("query", "key", "value", "attention_output", "intermediate", "output")
 SCHEDULES = ("linear", "cosine", "inverse_sqrt", "warmup_stable_decay")
 
 
@@ -135,10 +137,10 @@ class Adaptation:
     method: str = "none"  # "none" trains the weights themselves
     rank: int = 8  # of lora, and of adalora at first
     alpha: float = 16.0  # of both: alpha / rank scales what they add
-    # Of both: the linear maps that are adapted; see `peft.places.ROLES`.
+    # Of both: the linear maps that are adapted, of `ROLES`.
     roles: tuple[str, ...] = ("query", "value")
     target_rank: int = 4  # of adalora: the mean rank at the end
-    orthogonality: float = 0.1  # of adalora: the factor of its regularizer
+    orthogonality: float = 0.1  # of adalora: the factor of its regularizer, a mean over matrices
     budget_steps: int = 10  # of adalora: between two looks at the ranks
     budget_warmup_rate: float = 0.1  # of adalora: the share of the steps before the ranks fall
     budget_final_rate: float = 0.3  # of adalora: the share of the steps after they have fallen
@@ -150,7 +152,8 @@ class Adaptation:
         check_choice(self, "method", ADAPTATIONS)
         for name in ("rank", "alpha", "width", "num_tokens", "budget_steps"):
             check(self, name, getattr(self, name) > 0, "a positive number")
-        check(self, "roles", bool(self.roles), "at least one role")
+        holds = bool(self.roles) and set(self.roles) <= set(ROLES)
+        check(self, "roles", holds, f"some of {', '.join(ROLES)}")
         holds = 0 < self.target_rank <= self.rank or self.method != "adalora"
         check(self, "target_rank", holds, f"from 1 to rank={self.rank}")
         check(self, "orthogonality", self.orthogonality >= 0, "zero or a positive number")

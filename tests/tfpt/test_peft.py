@@ -27,6 +27,9 @@ METHODS = {
 ALL = pytest.mark.parametrize("method", METHODS)
 MERGEABLE = pytest.mark.parametrize("method", ["lora", "adalora", "ia3", "bitfit"])
 KINDS = pytest.mark.parametrize("kind", ["tfpt", "keras-hub"])
+SOME = pytest.mark.parametrize(
+    ("method", "kind"), [*((method, "tfpt") for method in METHODS), ("prefix_tuning", "keras-hub")]
+)
 # Of weights that are trained, of one layer: by hand.
 PER_LAYER = {
     "lora": 2 * (WIDTH * RANK + RANK * WIDTH),
@@ -137,7 +140,7 @@ def test_what_is_trained_is_counted(method, kind):
 
 
 def test_lora_goes_where_it_is_told():
-    found = peft.lora(encoder(), rank=RANK, roles=places.ROLES)
+    found = peft.lora(encoder(), rank=RANK, roles=config.ROLES)
     sizes = 4 * (WIDTH + WIDTH) + 2 * (WIDTH + INNER)
     assert peft.counts(found).trainable == LAYERS * RANK * sizes + POOLER
     scatter(found)
@@ -179,8 +182,7 @@ def test_merged_weights_give_the_same(method, kind):
         peft.merge(merged)
 
 
-@KINDS
-@ALL
+@SOME
 def test_the_loss_falls_and_only_what_is_trained_moves(method, kind):
     model = classifier(adapted(method, kind))
     training.compile(model, learning_rate=2e-2, total_steps=1_000, weight_decay=0.0)
@@ -223,8 +225,7 @@ def test_bfloat16_is_near_to_float32(method):
     np.testing.assert_allclose(*values, atol=6e-2)
 
 
-@KINDS
-@ALL
+@SOME
 def test_only_what_is_trained_is_saved(method, kind, tmp_path):
     model = classifier(adapted(method, kind))
     scatter(model)
@@ -252,6 +253,10 @@ def test_a_file_for_another_encoder_is_refused(tmp_path):
     before = tiny_bert.values(other)
     with pytest.raises(ValueError, match="was trained beside other weights than those of this"):
         peft.load(other, path)
+    untouched = classifier(encoder(seed=3))
+    with pytest.raises(ValueError, match="was trained beside other weights than those of this"):
+        peft.load(untouched, path)
+    assert peft.adaptation_of(untouched) is None
     with pytest.raises(ValueError, match=r"of another adaptation: rank is 3 in it, 4 here\."):
         peft.load(classifier(peft.lora(encoder(), rank=4, alpha=ALPHA)), path)
     with pytest.raises(ValueError, match="classification_head/bias is in it, not in the model"):
@@ -285,7 +290,7 @@ def test_what_cannot_be_adapted_is_refused():
     packed = models.encoder(tiny_bert.size(), tiny_bert.V, packed=True)
     with pytest.raises(ValueError, match="is a packed one, for pre-training"):
         peft.lora(packed)
-    with pytest.raises(ValueError, match=r"`roles` are of query, .*; received .values. among"):
+    with pytest.raises(ValueError, match=r"`roles` of Adaptation must be some of query, .*values"):
         peft.lora(encoder(), roles=("query", "values"))
     with pytest.raises(ValueError, match=r"`rank` of Adaptation must be a positive number"):
         peft.lora(encoder(), rank=0)
@@ -304,7 +309,7 @@ def test_what_cannot_be_adapted_is_refused():
 
 def test_a_role_that_is_not_known_freezes_nothing():
     given = encoder()
-    with pytest.raises(ValueError, match="`roles` are of"):
+    with pytest.raises(ValueError, match="`roles` of Adaptation must be"):
         peft.lora(given, roles=("attention",))
     assert peft.counts(given).trainable == given.count_params()
 

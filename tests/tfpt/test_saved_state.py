@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -266,3 +267,16 @@ def test_checkpoints_of_a_version_before_the_release_are_told_apart(run, model):
     for act in (run.restore, run.restore_best):
         with pytest.raises(ValueError, match="was written by a version of tfpt before its release"):
             act(model)
+
+
+def test_a_run_keeps_what_of_the_encoder_no_objective_reads(run):
+    """A pooler, where there are masked words alone: fine-tuning from the run asks for it."""
+    keras.utils.set_random_seed(4)
+    encoder = models.encoder(tiny_bert.size(), tiny_bert.V)
+    model = objectives.model(encoder, objectives.masked_lm(models.at_masks(encoder)))
+    assert "pooler/kernel" not in {weight.path for weight in model.weights}
+    run.save(tiny_bert.compiled(model))
+    keras.utils.set_random_seed(5)
+    other = models.encoder(tiny_bert.size(), tiny_bert.V)
+    run.restore_best(other)
+    assert tiny_bert.largest_difference(tiny_bert.values(other), tiny_bert.values(encoder)) == 0

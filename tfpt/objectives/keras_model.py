@@ -102,8 +102,12 @@ class Model(keras.Model):
         if step.ema_momentum:
             self.averages.update(
                 {
+                    # A copy: Keras takes a variable of TensorFlow's as its own.
                     weight.path: keras.Variable(
-                        weight.value, dtype=weight.dtype, trainable=False, name="average"
+                        tf.identity(weight.value),
+                        dtype=weight.dtype,
+                        trainable=False,
+                        name="average",
                     ).value
                     for weight in self.trainable_weights
                 }
@@ -169,6 +173,11 @@ class Model(keras.Model):
         """Keras calls it at the start of `fit`."""
         if self.train_function is None or force:
             check_optimizer(self.optimizer)
+            if peft.rank_budget(self) and not self.total_steps:
+                raise ValueError(
+                    "The ranks of adalora fall with the time: compile by `training.compile(model, "
+                    "total_steps=, ...)`."
+                )
             # Its variables cannot be made inside of a step.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
@@ -364,17 +373,14 @@ class Model(keras.Model):
     def _apply(self, gradients: list[Any]) -> None:
         """Move the weights, and their averages after them; on each replica."""
         self.optimizer.apply(gradients, self.trainable_weights)
-        if budget := peft.rank_budget(self.encoder):
-            by_path = {
-                weight.path: gradient
-                for weight, gradient in zip(self.trainable_weights, gradients, strict=True)
-            }
-            steps = tf.cast(self.optimizer.iterations.value, tf.int64)
-            budget.update(by_path, steps, self.total_steps)
         left = 1.0 - self.step.ema_momentum
         for weight in self.trainable_weights if self.averages else ():
             average = self.averages[weight.path]
             average.assign_add(left * (weight.value - average))
+        if budget := peft.rank_budget(self):
+            paths = [weight.path for weight in self.trainable_weights]
+            by_path = dict(zip(paths, gradients, strict=True))
+            budget.update(by_path, self.state.steps.value, self.total_steps, self.averages)
 
 
 def _parts(data: Any) -> tuple[Any, Any, Any]:

@@ -1,3 +1,4 @@
+from .files import check_fingerprint as check_fingerprint
 from .files import fingerprint as fingerprint
 from .files import load as load
 from .files import save as save
@@ -5,14 +6,15 @@ from .merging import merge as merge
 from .merging import merge_if_possible as merge_if_possible
 from .methods import adalora as adalora
 from .methods import adapt as adapt
-from .methods import adaptation_of as adaptation_of
 from .methods import adapters as adapters
 from .methods import bitfit as bitfit
 from .methods import ia3 as ia3
-from .methods import kept_weights as kept_weights
 from .methods import lora as lora
 from .methods import prefix_tuning as prefix_tuning
 from .methods import prompt_tuning as prompt_tuning
-from .methods import rank_budget as rank_budget
+from .methods import remove as remove
+from .state import adaptation_of as adaptation_of
+from .state import kept_weights as kept_weights
+from .state import rank_budget as rank_budget
 from .trained import Counts as Counts
 from .trained import counts as counts

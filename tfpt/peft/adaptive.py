@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpt import config
 from tfpt.models import fused
-from tfpt.peft.deltas import ALL, Delta
+from tfpt.peft.deltas import ALL, Delta, Part
 
 # Of the running means of how sensitive the loss is to a weight, and of how much that varies; as in
 # the authors' code.
@@ -27,8 +27,9 @@ class AdaptiveLowRank(Delta):
 
     Args:
         parts: Ranges of the O columns, in order, such as those of queries and of values.
-        adaptation: Its `rank`, `alpha` and `orthogonality`.
+        adaptation: Its `rank` and `alpha`.
         product_dtype: Of the operands of products.
+        orthogonality: The factor of the regularizer of each matrix.
 
     Source: Zhang et al. 2023, section 3, https://arxiv.org/abs/2303.10512.
     """
@@ -38,13 +39,14 @@ class AdaptiveLowRank(Delta):
         parts: Sequence[slice],
         adaptation: config.Adaptation,
         product_dtype: str,
+        orthogonality: float,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.parts = list(parts)
         self.rank = adaptation.rank
         self.scale = adaptation.alpha / adaptation.rank
-        self.orthogonality = adaptation.orthogonality
+        self.orthogonality = orthogonality
         self.product_dtype = product_dtype
         self.triplets: list[Triplets] = []
 
@@ -79,7 +81,7 @@ class AdaptiveLowRank(Delta):
         return tf.concat(rows, axis=0)
 
 
-class Triplets(keras.layers.Layer):
+class Triplets(Part):
     """P (I, r), l (r,) and Q (r, W), how much each has mattered, and which ones are kept."""
 
     def __init__(self, rank: int, orthogonality: float, **kwargs: Any):
@@ -89,29 +91,18 @@ class Triplets(keras.layers.Layer):
     def build(self, shape):
         width, columns = shape
         drawn = keras.initializers.RandomNormal(stddev=0.02)
-        self.down = self.add_weight(
-            name="down",
-            shape=(width, self.rank),
-            initializer=drawn,
-            regularizer=Orthogonal(self.orthogonality, axis=1),
-        )
-        self.singular = self.add_weight(name="singular", shape=(self.rank,), initializer="zeros")
-        self.up = self.add_weight(
-            name="up",
-            shape=(self.rank, columns),
-            initializer=drawn,
-            regularizer=Orthogonal(self.orthogonality, axis=0),
-        )
+        near = Orthogonal(self.orthogonality, axis=1), Orthogonal(self.orthogonality, axis=0)
+        self.down = self.add_float32("down", (width, self.rank), drawn, regularizer=near[0])
+        self.singular = self.add_float32("singular", (self.rank,), "zeros")
+        self.up = self.add_float32("up", (self.rank, columns), drawn, regularizer=near[1])
         self.of_loss = (self.down, self.singular, self.up)
         self.sensitivities = [self._beside(one, "sensitivity") for one in self.of_loss]
         self.uncertainties = [self._beside(one, "uncertainty") for one in self.of_loss]
-        self.is_kept = self.add_weight(
-            name="is_kept", shape=(self.rank,), initializer="ones", trainable=False
-        )
+        self.is_kept = self.add_float32("is_kept", (self.rank,), "ones", trainable=False)
 
     def _beside(self, weight: Any, name: str) -> Any:
         name = f"{weight.name}_{name}"
-        return self.add_weight(name=name, shape=weight.shape, initializer="zeros", trainable=False)
+        return self.add_float32(name, weight.shape, "zeros", trainable=False)
 
     def observe(self, gradients: Mapping[str, Any]) -> Any:
         """float32 (r,): how much each triplet matters, after one more step with these gradients.
@@ -160,26 +151,39 @@ class RankBudget:
         ranks = numbers.target_rank + (numbers.rank - numbers.target_rank) * left**3
         return tf.cast(tf.round(ranks * len(self.triplets)), tf.int32)
 
-    def update(self, gradients: Mapping[str, Any], steps: Any, total_steps: int) -> None:
+    def update(
+        self,
+        gradients: Mapping[str, Any],
+        steps: Any,
+        total_steps: int,
+        averages: Mapping[str, Any] | None = None,
+    ) -> None:
         """Look at a step that was taken; now and then, set the least of the triplets to zero.
 
         Args:
             gradients: Of the trained weights, by path.
             steps: int64 (): steps taken, this one included.
             total_steps: Of the training.
+            averages: Moving averages of the trained weights, by path, where they are kept.
         """
         scores = [one.observe(gradients) for one in self.triplets]
         number = self.budget(steps, total_steps)
         least = tf.sort(tf.concat(scores, axis=0), direction="DESCENDING")[number - 1]
         numbers = self.adaptation
-        time = tf.cast(steps, tf.float32) / total_steps
-        is_final = time > 1 - numbers.budget_final_rate
-        has_begun = time > numbers.budget_warmup_rate
-        is_due = (steps % numbers.budget_steps == 0) & has_begun & ~is_final
+        last = (1 - numbers.budget_final_rate) * total_steps
+        time = tf.cast(steps, tf.float32)
+        is_final = time > last
+        is_within = (time > numbers.budget_warmup_rate * total_steps) & ~is_final
+        # The first of the last steps in any case: else a short training would keep too many.
+        is_due = (steps % numbers.budget_steps == 0) & is_within | is_final & (time - 1 <= last)
         for one, score in zip(self.triplets, scores, strict=True):
             kept = tf.where(is_due, tf.cast(score >= least, tf.float32), one.is_kept)
             one.is_kept.assign(kept)
-            one.singular.assign(one.singular * tf.where(is_due | is_final, kept, 1.0))
+            factor = tf.where(is_due | is_final, kept, 1.0)
+            one.singular.assign(one.singular * factor)
+            if averages:
+                average = averages[one.singular.path]
+                average.assign(average * factor)
 
 
 class Orthogonal(keras.regularizers.Regularizer):

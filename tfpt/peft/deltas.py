@@ -19,10 +19,23 @@ from tfpt.models import fused
 ALL = slice(None)
 
 
-class Delta(keras.layers.Layer):
-    """Changes nothing: what the others do not change, they leave to it."""
+class Part(keras.layers.Layer):
+    """What is added to a layer: its weights are float32, whatever that layer computes in."""
 
-    mergeable = True
+    def add_float32(self, name: str, shape: Sequence[int], initializer: Any, **more: Any) -> Any:
+        """A weight that no policy casts."""
+        return self.add_weight(
+            name=name,
+            shape=tuple(shape),
+            initializer=initializer,
+            dtype="float32",
+            autocast=False,
+            **more,
+        )
+
+
+class Delta(Part):
+    """Changes nothing: what the others do not change, they leave to it."""
 
     def before(self, x):
         """float (M, I) -> (M, I)."""
@@ -73,14 +86,8 @@ class LowRank(Delta):
         self.down, self.up = [], []
         for number, part in enumerate(self.parts):
             first, last, _ = part.indices(self.num_columns)
-            self.down.append(
-                self.add_weight(name=f"down_{number}", shape=(width, self.rank), initializer=drawn)
-            )
-            self.up.append(
-                self.add_weight(
-                    name=f"up_{number}", shape=(self.rank, last - first), initializer="zeros"
-                )
-            )
+            self.down.append(self.add_float32(f"down_{number}", (width, self.rank), drawn))
+            self.up.append(self.add_float32(f"up_{number}", (self.rank, last - first), "zeros"))
 
     def after(self, x, y, columns: slice = ALL):
         inner = fused.matmul(x, self._down(), self.product_dtype)
@@ -120,9 +127,7 @@ class OutputScale(Delta):
         self.scales = []
         for number, part in enumerate(self.parts):
             first, last, _ = part.indices(self.num_columns)
-            self.scales.append(
-                self.add_weight(name=f"scale_{number}", shape=(last - first,), initializer="ones")
-            )
+            self.scales.append(self.add_float32(f"scale_{number}", (last - first,), "ones"))
 
     def after(self, x, y, columns: slice = ALL):
         return y * self._scales()[columns]
@@ -144,7 +149,7 @@ class InputScale(Delta):
     """IA3 inside of the feed-forward block: the activations, which a map is given, times l."""
 
     def build(self, kernel_shape):
-        self.scale = self.add_weight(name="scale", shape=kernel_shape[:1], initializer="ones")
+        self.scale = self.add_float32("scale", kernel_shape[:1], "ones")
 
     def before(self, x):
         return x * tf.cast(self.scale, x.dtype)
@@ -165,8 +170,6 @@ class Bottleneck(Delta):
     Source: Houlsby et al. 2019, section 2.1 and 3.6, https://arxiv.org/abs/1902.00751.
     """
 
-    mergeable = False
-
     def __init__(self, width: int, product_dtype: str, **kwargs: Any):
         super().__init__(**kwargs)
         self.width = width
@@ -175,11 +178,10 @@ class Bottleneck(Delta):
     def build(self, kernel_shape):
         outer = kernel_shape[1]
         near_zero = keras.initializers.TruncatedNormal(stddev=1e-2)
-        add = self.add_weight
-        self.down = add(name="down", shape=(outer, self.width), initializer=near_zero)
-        self.down_bias = add(name="down_bias", shape=(self.width,), initializer="zeros")
-        self.up = add(name="up", shape=(self.width, outer), initializer=near_zero)
-        self.up_bias = add(name="up_bias", shape=(outer,), initializer="zeros")
+        self.down = self.add_float32("down", (outer, self.width), near_zero)
+        self.down_bias = self.add_float32("down_bias", (self.width,), "zeros")
+        self.up = self.add_float32("up", (self.width, outer), near_zero)
+        self.up_bias = self.add_float32("up_bias", (outer,), "zeros")
 
     def after(self, x, y, columns: slice = ALL):
         dtype = self.product_dtype
@@ -188,7 +190,7 @@ class Bottleneck(Delta):
         return y + tf.cast(more, tf.float32) + self.up_bias
 
 
-class Prefix(keras.layers.Layer):
+class Prefix(Part):
     """P keys and values of a layer that its tokens attend to besides those of their row.
 
     They follow those of the row: attention knows no order. Trained as they are, as in P-tuning v2;
@@ -210,8 +212,8 @@ class Prefix(keras.layers.Layer):
 
     def build(self, _=None):
         drawn = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.keys = self.add_weight(name="keys", shape=self.shape, initializer=drawn)
-        self.values = self.add_weight(name="values", shape=self.shape, initializer=drawn)
+        self.keys = self.add_float32("keys", self.shape, drawn)
+        self.values = self.add_float32("values", self.shape, drawn)
 
     def appended(self, key, value):
         """(B, A, T, D) each -> (B, A, T + P, D)."""
@@ -222,7 +224,7 @@ class Prefix(keras.layers.Layer):
         )
 
 
-class Prompts(keras.layers.Layer):
+class Prompts(Part):
     """P states that stand behind the embeddings of each row, and go through all layers.
 
     They follow the row, so that its tokens keep their places. They begin as embeddings of tokens,
@@ -240,9 +242,8 @@ class Prompts(keras.layers.Layer):
         self.rows = rows
 
     def build(self, _=None):
-        shape = self.rows.shape
-        self.embeddings = self.add_weight(
-            name="embeddings", shape=shape, initializer=lambda shape, dtype=None: self.rows
+        self.embeddings = self.add_float32(
+            "embeddings", self.rows.shape, lambda shape, dtype=None: self.rows
         )
 
     def appended(self, x):

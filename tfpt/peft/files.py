@@ -12,7 +12,8 @@ import safetensors
 import safetensors.numpy
 
 from tfpt import __version__, config
-from tfpt.peft.methods import adapt, adaptation_of, kept_weights
+from tfpt.peft.methods import adapt, remove
+from tfpt.peft.state import adaptation_of, kept_weights
 
 
 def save(model: keras.Model, path: str | Path) -> int:
@@ -31,7 +32,7 @@ def save(model: keras.Model, path: str | Path) -> int:
         ValueError: The encoder is not adapted.
         OSError: The file cannot be written; what was there is as it was.
     """
-    adaptation = _adaptation_of(model)
+    adaptation = adaptation_of(model)
     if adaptation is None:
         raise ValueError("The encoder is not adapted: save the whole model.")
     metadata = {
@@ -56,8 +57,8 @@ def load(model: keras.Model, path: str | Path) -> keras.Model:
     """Give an encoder, or a model on one, what `save` wrote.
 
     Args:
-        model: With the weights that the file's stood beside. An encoder that is not adapted yet is
-            adapted first.
+        model: With the weights that the file's stood beside. An encoder, or that of a model of
+            `objectives.model`, that is not adapted yet is adapted first.
         path: From `save`.
 
     Returns:
@@ -66,7 +67,7 @@ def load(model: keras.Model, path: str | Path) -> keras.Model:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, or was trained beside other weights, by another method or
-            for other heads; the values of the model are as they were.
+            for other heads; the model is as it was.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,14 +82,20 @@ def load(model: keras.Model, path: str | Path) -> keras.Model:
         raise ValueError(
             f"{path} is damaged, or is none of `peft.save`: {error}. Take a whole file."
         ) from error
-    there = _adaptation_of(model)
+    there = adaptation_of(model)
+    encoder = getattr(model, "encoder", model)
     if there is None:
-        adapt(getattr(model, "encoder", model), adaptation)
+        adapt(encoder, adaptation)
     elif there != adaptation:
         changes = config.changed_fields(config.to_dict(there), config.to_dict(adaptation))
         told = [f"{name} is {now!r} in it, {is_!r} here" for name, (is_, now) in changes.items()]
         raise ValueError(f"{path} is of another adaptation: {'; '.join(told)}.")
-    _check(model, path, values, frozen)
+    try:
+        _check(model, path, values, frozen)
+    except ValueError:
+        if there is None:
+            remove(encoder)
+        raise
     for weight in kept_weights(model):
         weight.assign(values[weight.path])
     return model
@@ -103,6 +110,21 @@ def fingerprint(model: keras.Model) -> str:
         digest.update(weight.path.encode())
         digest.update(_value(weight).tobytes())
     return digest.hexdigest()
+
+
+def check_fingerprint(model: keras.Model, record: dict[str, Any], *, of: Path) -> None:
+    """Raise a ValueError where a model has not the weights that something was trained beside.
+
+    Args:
+        model: On an adapted encoder.
+        record: What is known of them: `sha256`, and the `run` that had them.
+        of: What was trained, for the message.
+    """
+    if record["sha256"] != fingerprint(model):
+        raise ValueError(
+            f"{of} was trained beside weights that {record['run']} does not have any more. Put "
+            "them back, or train anew into another folder."
+        )
 
 
 def _check(model: keras.Model, path: Path, values: dict[str, Any], frozen: str) -> None:
@@ -122,10 +144,6 @@ def _check(model: keras.Model, path: Path, values: dict[str, Any], frozen: str) 
             f"{path} was trained beside other weights than those of this encoder, and means "
             "nothing without them. Give the encoder the weights it was adapted with."
         )
-
-
-def _adaptation_of(model: keras.Model) -> config.Adaptation | None:
-    return adaptation_of(getattr(model, "encoder", model))
 
 
 def _value(weight: Any) -> np.ndarray:

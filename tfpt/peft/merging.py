@@ -3,7 +3,8 @@
 import keras
 
 from tfpt.peft import keras_layers, places
-from tfpt.peft.methods import adaptation_of
+from tfpt.peft.methods import remove
+from tfpt.peft.state import adaptation_of
 
 
 def merge_if_possible(encoder: keras.Model) -> keras.Model:
@@ -22,7 +23,8 @@ def merge(encoder: keras.Model) -> keras.Model:
         encoder: Adapted.
 
     Returns:
-        The same encoder, all weights of which are trainable again.
+        The same encoder, whose weights are trained as before it was adapted. A model on it that has
+        predicted or evaluated already goes on with the graph it made then: compile it anew.
 
     Raises:
         ValueError: It is not adapted, or by a method that cannot be merged; it is as it was.
@@ -39,12 +41,7 @@ def merge(encoder: keras.Model) -> keras.Model:
         for layer in {id(place.layer): place.layer for place in block.places.values()}.values():
             if getattr(layer, "delta", None) is not None:
                 _merge(layer)
-    for layer in encoder.layers:
-        for weight in layer.weights:
-            weight.trainable = True
-    object.__setattr__(encoder, "adaptation", None)
-    object.__setattr__(encoder, "rank_budget", None)
-    return encoder
+    return remove(encoder)
 
 
 MERGEABLE = ("lora", "adalora", "ia3", "bitfit")
@@ -52,10 +49,10 @@ MERGEABLE = ("lora", "adalora", "ia3", "bitfit")
 
 def _merge(layer) -> None:
     inner, outer = keras_layers.kernel_shape(layer)
-    kernel = keras.ops.reshape(layer.kernel, (inner, outer))
-    bias = keras.ops.zeros(outer) if layer.bias is None else keras.ops.reshape(layer.bias, (outer,))
-    kernel, bias = layer.delta.merged(kernel, bias)
-    places.remove_delta(layer)
-    layer.kernel.assign(keras.ops.reshape(kernel, layer.kernel.shape))
-    if layer.bias is not None:
-        layer.bias.assign(keras.ops.reshape(bias, layer.bias.shape))
+    ops = keras.ops
+    kernel = ops.cast(ops.reshape(layer.kernel, (inner, outer)), "float32")
+    bias = ops.zeros(outer) if layer.bias is None else ops.reshape(layer.bias, (outer,))
+    kernel, bias = layer.delta.merged(kernel, ops.cast(bias, "float32"))
+    for weight, value in ((layer.kernel, kernel), (layer.bias, bias)):
+        if weight is not None:
+            weight.assign(ops.cast(ops.reshape(value, weight.shape), weight.dtype))

@@ -8,6 +8,7 @@ All of them freeze the encoder's weights. What they add are layers of the encode
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -15,31 +16,37 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import config
+from tfpt.models.layers import TransformerLayer
 from tfpt.peft import adaptive, deltas, places
+from tfpt.peft.state import State, adaptation_of, set_state, state_of
 
 # Layers between the states and a head, in tfpt and in keras-hub.
 POOLERS = ("pooler", "pooled_dense")
 # Names of the weights that are added: biases of linear maps, and offsets of norms.
 _BIASES = ("bias", "offset", "beta")
 _SCALES_AND_OFFSETS = ("scale", "offset", "gamma", "beta")
-# Prompts begin as states of tokens from the first entries of the vocabulary, the frequent ones.
-_FREQUENT = 5_000
+# Prompts begin as states of frequent tokens, which stand in the first places of a vocabulary; those
+# of BERT have entries that are not used before.
+_FREQUENT = (1_000, 6_000)
 
 
 def adapt(encoder: keras.Model, adaptation: config.Adaptation) -> keras.Model:
     """Adapt an encoder by the method that is named; "none" leaves it as it is.
 
+    A model on the encoder that has predicted or evaluated already goes on with the graph it made
+    then: compile it anew.
+
     Raises:
-        ValueError: It is adapted already, is packed, or has layers that are not known; there is no
-            such role.
+        ValueError: It is adapted already, is packed, or has layers that are not known. The encoder
+            is as it was.
     """
     method = adaptation.method
     if method == "none":
         return encoder
     if before := adaptation_of(encoder):
         raise ValueError(
-            f"The encoder is adapted already, by {before.method}. Merge it (`peft.merge`), or "
-            "begin with the encoder as it was."
+            f"The encoder is adapted already, by {before.method}. Take that off (`peft.merge`, "
+            "`peft.remove`), or begin with the encoder as it was."
         )
     found = places.blocks(encoder)
     if any(getattr(block.layer, "packed", False) for block in found):
@@ -47,12 +54,6 @@ def adapt(encoder: keras.Model, adaptation: config.Adaptation) -> keras.Model:
             "The encoder is a packed one, for pre-training. Build it without packed=True: the "
             "weights are the same."
         )
-    for role in adaptation.roles:
-        if role not in places.ROLES:
-            raise ValueError(
-                f"`roles` are of {', '.join(places.ROLES)}; received {role!r} among them."
-            )
-    _freeze(encoder, adaptation.train_pooler)
     add: Any = {
         "lora": _add_lora,
         "adalora": _add_adalora,
@@ -62,33 +63,38 @@ def adapt(encoder: keras.Model, adaptation: config.Adaptation) -> keras.Model:
         "prompt_tuning": _add_prompts,
         "bitfit": _train_biases,
     }[method]
-    add(encoder, found, adaptation)
-    # Keras would track what is assigned to an attribute.
-    object.__setattr__(encoder, "adaptation", adaptation)
+    state = State(adaptation, encoder, tuple((one, one.trainable) for one in encoder.weights))
+    for block in found:
+        set_state(block.layer, state)
+    try:
+        _freeze(encoder, adaptation.train_pooler)
+        budget = add(encoder, found, adaptation)
+    except BaseException:
+        remove(encoder)
+        raise
+    for block in found if budget else ():
+        set_state(block.layer, replace(state, budget=budget))
     return encoder
 
 
-def adaptation_of(encoder: keras.Model) -> config.Adaptation | None:
-    """How an encoder was adapted; None where it was not."""
-    return getattr(encoder, "adaptation", None)
+def remove(encoder: keras.Model) -> keras.Model:
+    """Take off an encoder what a method added: it computes, and is trained, as before.
 
+    Weights of its own that were trained meanwhile (BitFit; the norms of adapters; the pooler) stay
+    as they are now.
 
-def rank_budget(encoder: keras.Model) -> adaptive.RankBudget | None:
-    """What divides the ranks among the maps of an encoder that `adalora` adapted; else None."""
-    return getattr(encoder, "rank_budget", None)
-
-
-def kept_weights(model: keras.Model) -> list[Any]:
-    """The weights of a model on an adapted encoder that are not those of the encoder as it was.
-
-    Those that are trained, all of heads, and what the method keeps beside.
+    Returns:
+        The same encoder.
     """
-    encoder = getattr(model, "encoder", model)
-    budget = rank_budget(encoder)
-    more = budget.triplets if budget else []
-    beside = {id(weight) for triplets in more for weight in triplets.non_trainable_weights}
-    frozen = {id(weight) for weight in encoder.non_trainable_weights} - beside
-    return [weight for weight in model.weights if id(weight) not in frozen]
+    state = state_of(encoder)
+    if state is None:
+        return encoder
+    for block in places.blocks(encoder):
+        places.remove_all(block)
+        set_state(block.layer, None)
+    for weight, is_trained in state.before:
+        weight.trainable = is_trained
+    return encoder
 
 
 def lora(
@@ -105,7 +111,7 @@ def lora(
         encoder: From `models.encoder`, with its weights, or a backbone of keras-hub; see `places`.
         rank: Columns of the first matrix and rows of the second.
         alpha: alpha / rank scales the product.
-        roles: The linear maps that have one, of `places.ROLES`.
+        roles: The linear maps that have one, of `config.ROLES`.
         train_pooler: Whether the pooler, between encoder and head, is trained too.
 
     Returns:
@@ -214,16 +220,20 @@ def _add_lora(encoder: Any, found: list[places.Block], adaptation: config.Adapta
             places.add_delta(layer, delta)
 
 
-def _add_adalora(encoder: Any, found: list[places.Block], adaptation: config.Adaptation) -> None:
+def _add_adalora(
+    encoder: Any, found: list[places.Block], adaptation: config.Adaptation
+) -> adaptive.RankBudget:
+    maps = [one for block in found for one in _maps(block, adaptation.roles)]
+    # The mean over all matrices, P and Q of each part.
+    orthogonality = adaptation.orthogonality / sum(2 * len(parts) for _, parts in maps)
     added = []
-    for block in found:
-        for layer, parts in _maps(block, adaptation.roles):
-            delta = adaptive.AdaptiveLowRank(
-                parts, adaptation, _product_dtype(layer), name="adalora"
-            )
-            places.add_delta(layer, delta)
-            added.append(delta)
-    object.__setattr__(encoder, "rank_budget", adaptive.RankBudget(added, adaptation))
+    for layer, parts in maps:
+        delta = adaptive.AdaptiveLowRank(
+            parts, adaptation, _product_dtype(layer), orthogonality, name="adalora"
+        )
+        places.add_delta(layer, delta)
+        added.append(delta)
+    return adaptive.RankBudget(added, adaptation)
 
 
 def _add_ia3(encoder: Any, found: list[places.Block], adaptation: config.Adaptation) -> None:
@@ -252,6 +262,11 @@ def _add_prefixes(encoder: Any, found: list[places.Block], adaptation: config.Ad
 
 
 def _add_prompts(encoder: Any, found: list[places.Block], adaptation: config.Adaptation) -> None:
+    if getattr(encoder, "num_layers", len(found)) != len(found):
+        raise ValueError(
+            f"The layers of {encoder.name} share their weights, so that prompts cannot go through "
+            "them one after the other. Take another method."
+        )
     states = _states_of_tokens(encoder, found[0], adaptation.num_tokens)
     prompts = deltas.Prompts(states, name="prompts")
     places.add_prompts([block.layer for block in found], prompts)
@@ -272,7 +287,7 @@ def _train(layer: Any, names: Sequence[str]) -> None:
 def _maps(block: places.Block, roles: Sequence[str]) -> list[tuple[Any, list[slice]]]:
     """The linear maps of some roles, each with the columns of those roles."""
     found: dict[int, tuple[Any, list[slice]]] = {}
-    for role in places.ROLES:  # in the order of the columns
+    for role in config.ROLES:  # in the order of the columns
         if role in roles:
             layer, columns = block.places[role]
             found.setdefault(id(layer), (layer, []))[1].append(columns)
@@ -287,12 +302,15 @@ def _states_of_tokens(encoder: keras.Model, first: places.Block, number: int) ->
     """float32 (P, H): what the first layer is given for texts of one token each, drawn by Keras."""
     states = tf.nest.flatten(first.layer.input)[0]  # the mask comes after them
     embedding = keras.Model(encoder.input, states)
-    ids = keras.random.randint((number, 1), 5, _FREQUENT, dtype="int32")
+    size = _vocabulary_size(encoder)
+    frequent = _FREQUENT if size >= _FREQUENT[1] else (min(5, size - 1), size)
     rows = {name: tf.zeros([number, 1], tf.int32) for name in encoder.input}
-    rows["token_ids"] = tf.math.floormod(tf.convert_to_tensor(ids), _vocabulary_size(encoder))
+    rows["token_ids"] = tf.convert_to_tensor(keras.random.randint((number, 1), *frequent, "int32"))
     rows["padding_mask"] = tf.ones([number, 1], tf.int32)
-    return np.asarray(embedding(rows, training=False))[:, 0]
+    return np.asarray(keras.ops.cast(embedding(rows, training=False), "float32"))[:, 0]
 
 
 def _vocabulary_size(encoder: keras.Model) -> int:
-    return int(encoder.get_layer("token_embedding").embeddings.shape[0])
+    if isinstance(places.blocks(encoder)[0].layer, TransformerLayer):
+        return encoder.get_layer("token_embedding").input_dim
+    return encoder.token_embedding.input_dim  # of any backbone of keras-hub

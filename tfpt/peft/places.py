@@ -10,17 +10,11 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tfpt import config
 from tfpt.models.layers import Linear, TransformerLayer
 from tfpt.peft import keras_layers
 
-QUERY, KEY, VALUE, ATTENTION_OUTPUT, INTERMEDIATE, OUTPUT = ROLES = (
-    "query",
-    "key",
-    "value",
-    "attention_output",
-    "intermediate",
-    "output",
-)
+QUERY, KEY, VALUE, ATTENTION_OUTPUT, INTERMEDIATE, OUTPUT = config.ROLES
 
 
 class Place(NamedTuple):
@@ -64,7 +58,7 @@ def attach(layer: Any, name: str, part: keras.layers.Layer) -> None:
     """Give a layer that is built a part more.
 
     Keras locks built layers. It unlocks them for its own LoRA, and has no public way to;
-    tests/tfpt/peft/test_places.py looks whether the weights of the part are those of the model.
+    tests/tfpt/test_peft.py looks whether the weights of the part are those of the model.
     """
     layer._tracker.unlock()
     setattr(layer, name, part)
@@ -74,6 +68,7 @@ def attach(layer: Any, name: str, part: keras.layers.Layer) -> None:
 def detach(layer: Any, name: str) -> None:
     """Take such a part off again."""
     layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)  # TensorFlow, which saves what it tracks, forgets it too
     object.__setattr__(layer, name, None)
 
 
@@ -117,6 +112,25 @@ def add_prefix(layer: Any, prefix: Any) -> None:
     attention.value_dense.call = keras_layers.Lengthened(attention.value_dense, prefix.values)
 
 
+def remove_all(block: Block) -> None:
+    """Leave a block as it was before anything was added."""
+    for layer in {id(place.layer): place.layer for place in block.places.values()}.values():
+        if getattr(layer, "delta", None) is not None:
+            remove_delta(layer)
+    layer = block.layer
+    if isinstance(layer, TransformerLayer):
+        layer.num_more_keys, layer.drops_prompts = 0, False
+        owner = layer
+    else:
+        owner = attention_of(layer)
+        changed = (layer, owner, owner.key_dense, owner.value_dense)
+        for one in (one for one in changed if "call" in vars(one)):
+            del one.call
+    for one, name in ((owner, "prefix"), (layer, "prompts")):
+        if getattr(one, name, None) is not None:
+            detach(one, name)
+
+
 def add_prompts(layers: Sequence[Any], prompts: Any) -> None:
     """Let prompts go through all blocks of an encoder."""
     _build(prompts, f"{layers[0].name}/prompts")
@@ -150,7 +164,7 @@ def _of_tfpt(layer: TransformerLayer) -> Block:
 def attention_of(layer: Any) -> Any:
     """The MultiHeadAttention of a TransformerEncoder of keras-hub, which has no public name for it.
 
-    tests/tfpt/peft/test_places.py looks whether it, and the two below, are what they are taken for.
+    tests/tfpt/test_peft.py looks whether it, and the two below, are what they are taken for.
     """
     return layer._self_attention_layer
 
