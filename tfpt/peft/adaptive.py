@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpt import config
 from tfpt.models import fused
-from tfpt.peft.deltas import ALL, Delta, Part
+from tfpt.peft.deltas import ALL, Delta, Part, at_columns
 
 # Of the running means of how sensitive the loss is to a weight, and of how much that varies; as in
 # the authors' code.
@@ -73,12 +73,8 @@ class AdaptiveLowRank(Delta):
         return tf.concat([one.down * one.singular for one in self.triplets], axis=1)
 
     def _up(self):
-        """(parts * r, O): Q of each part at its columns, zeros at others."""
-        rows = []
-        for one, part in zip(self.triplets, self.parts, strict=True):
-            first, last, _ = part.indices(self.num_columns)
-            rows.append(tf.pad(one.up, [[0, 0], [first, self.num_columns - last]]))
-        return tf.concat(rows, axis=0)
+        """(parts * r, O)."""
+        return at_columns([one.up for one in self.triplets], self.parts, self.num_columns)
 
 
 class Triplets(Part):

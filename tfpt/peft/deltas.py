@@ -102,12 +102,17 @@ class LowRank(Delta):
         return tf.concat([tf.convert_to_tensor(one) for one in self.down], axis=1)
 
     def _up(self):
-        """(parts * r, O): the factors of each part at its columns, zeros at others."""
-        rows = []
-        for one, part in zip(self.up, self.parts, strict=True):
-            first, last, _ = part.indices(self.num_columns)
-            rows.append(tf.pad(one, [[0, 0], [first, self.num_columns - last]]))
-        return tf.concat(rows, axis=0)
+        """(parts * r, O)."""
+        return at_columns(self.up, self.parts, self.num_columns)
+
+
+def at_columns(factors: Sequence[Any], parts: Sequence[slice], num_columns: int) -> Any:
+    """float32 (r, W) for each part -> (parts * r, O): each at its columns, zeros at others."""
+    rows = []
+    for one, part in zip(factors, parts, strict=True):
+        first, last, _ = part.indices(num_columns)
+        rows.append(tf.pad(one, [[0, 0], [first, num_columns - last]]))
+    return tf.concat(rows, axis=0)
 
 
 class OutputScale(Delta):

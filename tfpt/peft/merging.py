@@ -38,9 +38,8 @@ def merge(encoder: keras.Model) -> keras.Model:
             f"{', '.join(MERGEABLE)}; export it as it is."
         )
     for block in places.blocks(encoder):
-        for layer in {id(place.layer): place.layer for place in block.places.values()}.values():
-            if getattr(layer, "delta", None) is not None:
-                _merge(layer)
+        for layer in block.adapted_maps():
+            _merge(layer)
     return remove(encoder)
 
 

@@ -63,7 +63,7 @@ def adapt(encoder: keras.Model, adaptation: config.Adaptation) -> keras.Model:
         "prompt_tuning": _add_prompts,
         "bitfit": _train_biases,
     }[method]
-    state = State(adaptation, encoder, tuple((one, one.trainable) for one in encoder.weights))
+    state = State(adaptation, tuple((one, one.trainable) for one in encoder.weights))
     for block in found:
         set_state(block.layer, state)
     try:

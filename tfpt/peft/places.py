@@ -32,6 +32,11 @@ class Block(NamedTuple):
     num_heads: int
     head_dim: int
 
+    def adapted_maps(self) -> list[Any]:
+        """Its linear maps that have a delta, each once."""
+        layers = {id(place.layer): place.layer for place in self.places.values()}.values()
+        return [layer for layer in layers if getattr(layer, "delta", None) is not None]
+
 
 def blocks(encoder: keras.Model) -> list[Block]:
     """The layers of an encoder, from the first to the last.
@@ -114,9 +119,8 @@ def add_prefix(layer: Any, prefix: Any) -> None:
 
 def remove_all(block: Block) -> None:
     """Leave a block as it was before anything was added."""
-    for layer in {id(place.layer): place.layer for place in block.places.values()}.values():
-        if getattr(layer, "delta", None) is not None:
-            remove_delta(layer)
+    for layer in block.adapted_maps():
+        remove_delta(layer)
     layer = block.layer
     if isinstance(layer, TransformerLayer):
         layer.num_more_keys, layer.drops_prompts = 0, False

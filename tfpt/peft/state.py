@@ -15,7 +15,6 @@ class State:
     """How an encoder was adapted, and how it was before."""
 
     adaptation: config.Adaptation
-    encoder: keras.Model
     # Its weights before, with whether each was trained.
     before: tuple[tuple[Any, bool], ...]
     budget: RankBudget | None = None  # of adalora
