@@ -12,16 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.pipelines.batches import untuned
-from tfpt.pipelines.epochs import shuffled_rows
-from tfpt.pipelines.packing import check_sequence_length, pack_segments
+from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features
+from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION, Source, read_splits
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
-
-# Texts tokenized at once: enough to keep the kernel busy, little enough to bound the memory.
-_TEXTS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class TextClassification:
     @property
     def steps_per_epoch(self) -> int:
         """Batches that hold every training row once."""
-        return -(-self.num_train // self.batch_size)
+        return self._batches(TRAIN).num_batches
 
     @cached_property
     def train(self) -> tf.data.Dataset:
@@ -85,66 +81,32 @@ class TextClassification:
 
         The orders follow from the seed (and from `tf.random.set_seed`, where that was called).
         """
-        split, steps = self.splits[TRAIN], self.steps_per_epoch
-
-        def epoch(number):
-            batches = tf.data.Dataset.range(steps)
-            return batches.map(
-                lambda batch: self._weighted(self._padded_batch(split, batch, number)),
-                num_parallel_calls=2,
-                deterministic=True,
-            )
-
-        # One random number names the epoch; a dataset cannot count how often it was gone through.
-        numbers = tf.data.Dataset.random(seed=self.seed, rerandomize_each_iteration=True).take(1)
-        dataset = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(steps))
-        return untuned(dataset.prefetch(4))
+        return self._batches(TRAIN).shuffled()
 
     @cached_property
     def validation(self) -> tf.data.Dataset:
         """The validation rows, in the order of the file."""
-        return self._in_order(self.splits[VALIDATION])
+        return self._batches(VALIDATION).in_order()
 
     @cached_property
     def test(self) -> tf.data.Dataset | None:
         """The test rows, in the order of the file; None where there is no test split."""
-        return self._in_order(self.splits[TEST]) if TEST in self.splits else None
+        return self._batches(TEST).in_order() if TEST in self.splits else None
 
     def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
-        """Training batches without end, from any batch number on.
+        """Training batches without end, from any batch number on; see `RowBatches.endless`."""
+        return self._batches(TRAIN).endless(first_batch)
 
-        Batch N is a pure function of the rows, the seed and N, so a run that was interrupted goes
-        on with the batch it would have had. An epoch visits each row once, in an order of its own;
-        a batch may cross epochs.
-        """
-        split, size = self.splits[TRAIN], self.num_train
+    def _batches(self, name: str) -> RowBatches:
+        split = self.splits[name]
 
-        def draw(batch):
-            row = batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
-            row = shuffled_rows(row % size, row // size, seed=self.seed, size=size)
-            return self._weighted(self._batch(split, row, tf.ones([self.batch_size])))
+        def draw(row, weights):
+            batch = self._batch(split, row, weights)
+            return self._weighted(batch) if name == TRAIN else batch
 
-        last = np.iinfo(np.int64).max // self.batch_size
-        dataset = tf.data.Dataset.range(first_batch, last)
-        return untuned(dataset.map(draw, num_parallel_calls=2, deterministic=True).prefetch(4))
-
-    def _in_order(self, split: Split) -> tf.data.Dataset:
-        dataset = tf.data.Dataset.range(-(-len(split.labels) // self.batch_size))
-        rows = dataset.map(
-            lambda batch: self._padded_batch(split, batch), num_parallel_calls=2, deterministic=True
+        return RowBatches(
+            num_rows=len(split.labels), batch_size=self.batch_size, seed=self.seed, draw=draw
         )
-        return untuned(rows.prefetch(4))
-
-    def _padded_batch(self, split: Split, batch, epoch=None):
-        """Batch number `batch` of a split, in the order of the epoch or else of the file."""
-        size = len(split.labels)
-        row = batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
-        weights = tf.cast(row < size, tf.float32)
-        # A real row fills up, not an empty one: no layer meets a row it would not meet in training.
-        row = tf.minimum(row, size - 1)
-        if epoch is not None:
-            row = shuffled_rows(row, tf.fill([self.batch_size], epoch), seed=self.seed, size=size)
-        return self._batch(split, row, weights)
 
     def _weighted(self, batch):
         """A training batch with the weights of its classes."""
@@ -156,23 +118,12 @@ class TextClassification:
 
     def _batch(self, split: Split, row, weights):
         """The rows as `(features, labels, weights)`."""
-        token_ids, segment_ids, padding_mask = pack_segments(
+        inputs = packed_features(
             [tf.gather(text, row) for text in split.texts],
+            self.tokenizer,
+            batch_size=self.batch_size,
             sequence_length=self.sequence_length,
-            cls_id=self.tokenizer.cls_id,
-            sep_id=self.tokenizer.sep_id,
-            pad_id=self.tokenizer.pad_id,
         )
-        inputs = {
-            features.TOKEN_IDS: token_ids,
-            features.SEGMENT_IDS: segment_ids,
-            features.PADDING_MASK: padding_mask,
-        }
-        # The number of rows is known, which the packing cannot see: (B, T).
-        inputs = {
-            name: tf.ensure_shape(tensor, [self.batch_size, self.sequence_length])
-            for name, tensor in inputs.items()
-        }
         labels = tf.gather(split.labels, row)  # (B,)
         return inputs, {features.CLASSIFICATION: labels}, {features.CLASSIFICATION: weights}
 
@@ -256,8 +207,8 @@ def _encode(
     for column in zip(*table.rows, strict=True):
         parts = [
             # Tokens past the length of a row never reach one.
-            tokenizer.tokenize(tf.constant(column[first : first + _TEXTS_AT_ONCE]))[:, :longest]
-            for first in range(0, len(column), _TEXTS_AT_ONCE)
+            tokenizer.tokenize(tf.constant(column[first : first + TEXTS_AT_ONCE]))[:, :longest]
+            for first in range(0, len(column), TEXTS_AT_ONCE)
         ]
         texts.append(tf.concat(parts, axis=0))
     return Split(tuple(texts), np.array([ids[label] for label in table.labels], np.int32))

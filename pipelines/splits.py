@@ -7,9 +7,10 @@ and rows of equal texts lie on the same side.
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os.path import basename
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 from tfpt.pipelines.files import is_file, is_folder, list_files, match_files
 from tfpt.pipelines.records import ENDINGS
@@ -25,6 +26,24 @@ VALIDATION_SHARES = {TRAIN: 0.9, VALIDATION: 0.1}
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$", re.IGNORECASE)
 
 Source = str | Path | Mapping[str, str | Path]
+
+
+class Rows(Protocol):
+    """What rows have to tell to be split; `tables.Table` and `tagged_words.Sentences` do."""
+
+    source: str  # the file; stands in error messages
+    rows: list[tuple[str, ...]]  # the texts of each
+
+    def placed_labels(self) -> list[list[tuple[str, int]]]:
+        """The labels of each row, and the line of each."""
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """The rows at `indices`, in that order."""
+
+    def __len__(self) -> int: ...
+
+
+AnyRows = TypeVar("AnyRows", bound=Rows)
 
 
 def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str, Table]:
@@ -49,19 +68,38 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
             training rows; names file, line and label.
     """
     if isinstance(source, str) and source.startswith("tfds:"):
-        tables = _read_tfds(source.removeprefix("tfds:"), text, label)
-    else:
-        paths = _split_paths(source)
-        if isinstance(paths, str):
-            return _divide(read_table(paths, text=text, label=label), FILE_SHARES)
-        tables = {name: read_table(path, text=text, label=label) for name, path in paths.items()}
+        return _complete(_read_tfds(source.removeprefix("tfds:"), text, label))
+    return split_files(source, lambda path: read_table(path, text=text, label=label), ENDINGS)
+
+
+def split_files(
+    source: Source, read: Callable[[str], AnyRows], endings: Sequence[str]
+) -> dict[str, AnyRows]:
+    """Read rows of any kind from files, split for training.
+
+    Args:
+        source: As `read_splits` takes it, but for `tfds:NAME`.
+        read: Reads a file.
+        endings: Of the files to take from a folder. With "" among them also files whose whole name
+            ends as their split is called, such as `ner.train`.
+
+    Returns, raises: As `read_splits`.
+    """
+    paths = _split_paths(source, endings)
+    if isinstance(paths, str):
+        return _divide(read(paths), FILE_SHARES)
+    return _complete({name: read(path) for name, path in paths.items()})
+
+
+def _complete(tables: dict[str, AnyRows]) -> dict[str, AnyRows]:
+    """Validation rows where there are none; raises where a label cannot be learned."""
     if VALIDATION not in tables:
         tables |= _divide(tables[TRAIN], VALIDATION_SHARES)
     _check_labels(tables)
     return {name: tables[name] for name in SPLITS if name in tables}
 
 
-def _split_paths(source: Source) -> dict[str, str] | str:
+def _split_paths(source: Source, endings: Sequence[str]) -> dict[str, str] | str:
     """The file of each split, or the one file that is to be divided."""
     if isinstance(source, Mapping):
         if TRAIN not in source or not set(source) <= set(SPLITS):
@@ -74,24 +112,22 @@ def _split_paths(source: Source) -> dict[str, str] | str:
     if is_file(name):
         return name
     if is_folder(name):
-        return _named_splits(name, list_files(name))
+        return _named_splits(name, list_files(name), endings)
     matches = match_files(name)
     if not matches:
         raise FileNotFoundError(
             f"There is no file or folder {name}, and no file matches it as a pattern."
         )
-    return _named_splits(name, matches)
+    return _named_splits(name, matches, endings)
 
 
-def _named_splits(source: str, paths: Sequence[str]) -> dict[str, str]:
+def _named_splits(source: str, paths: Sequence[str], endings: Sequence[str]) -> dict[str, str]:
     """The file of each split by the ends of the files' names."""
     synonyms = {"valid": VALIDATION, "val": VALIDATION, "dev": VALIDATION}
     found: dict[str, str] = {}
     for path in paths:
-        ending, compression = split_ending(path)
-        stem = path[: len(path) - len(ending) - len(compression)]
-        match = _SPLIT_IN_NAME.search(basename(stem))
-        if not match or ending not in ENDINGS:
+        match = _SPLIT_IN_NAME.search(_stem(path, endings))
+        if not match:
             continue
         split = match[1].lower()
         split = synonyms.get(split, split)
@@ -103,21 +139,35 @@ def _named_splits(source: str, paths: Sequence[str]) -> dict[str, str]:
             )
         found[split] = path
     if TRAIN not in found:
+        known = ", ".join(filter(None, endings))
         raise FileNotFoundError(
             f"{source}: no file's name is or ends in 'train', with the ending "
-            f"{', '.join(ENDINGS)}; there is {', '.join(map(basename, paths)) or 'nothing'}."
+            f"{known}; there is {', '.join(map(basename, paths)) or 'nothing'}."
         )
     return found
 
 
-def _divide(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
+def _stem(path: str, endings: Sequence[str]) -> str:
+    """The part of a file's name that tells its split; empty where the ending is another one."""
+    ending, compression = split_ending(path)
+    name = basename(path)
+    name = name[: len(name) - len(compression)]
+    if ending in endings:
+        return name[: len(name) - len(ending)]
+    return name if "" in endings else ""
+
+
+def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
     """Deal the rows of a table out by a hash of their texts."""
     names = list(shares)
     parts = [_place(row, shares) for row in table.rows]
+    labels = [{label for label, _ in placed} for placed in table.placed_labels()]
     # A label whose few rows all fell outside could not be learned; those rows stay in training.
-    trained = {label for label, part in zip(table.labels, parts, strict=True) if part == names[0]}
+    trained: set[str] = set()
+    for row_labels, part in zip(labels, parts, strict=True):
+        trained |= row_labels if part == names[0] else set()
     missed = {
-        row for row, label in zip(table.rows, table.labels, strict=True) if label not in trained
+        row for row, row_labels in zip(table.rows, labels, strict=True) if row_labels - trained
     }
     parts = [
         names[0] if row in missed else part for row, part in zip(table.rows, parts, strict=True)
@@ -145,10 +195,10 @@ def _place(row: tuple[str, ...], shares: Mapping[str, float]) -> str:
     return list(shares)[-1]
 
 
-def _check_labels(tables: Mapping[str, Table]) -> None:
-    known = set(tables[TRAIN].labels)
+def _check_labels(tables: Mapping[str, Rows]) -> None:
+    known = {label for placed in tables[TRAIN].placed_labels() for label, _ in placed}
     for name, table in tables.items():
-        for label, line in zip(table.labels, table.lines, strict=True):
+        for label, line in (one for placed in table.placed_labels() for one in placed):
             if label not in known:
                 examples = ", ".join(map(repr, sorted(known)[:10]))
                 raise ValueError(

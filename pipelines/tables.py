@@ -43,6 +43,10 @@ class Table:
             [self.lines[i] for i in indices],
         )
 
+    def placed_labels(self) -> list[list[tuple[str, int]]]:
+        """The label of each row and its line; see `splits.Rows`."""
+        return [[one] for one in zip(self.labels, self.lines, strict=True)]
+
     def __len__(self) -> int:
         return len(self.rows)
 
