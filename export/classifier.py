@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.pipelines.packing import pack_segments
+from tfpt.export.artifact import PACKED, Untracked, assets_in, pack_rows, token_specs
 from tfpt.pipelines.tokenizer import TextTokenizer
 
 
@@ -43,13 +43,13 @@ class Classifier(tf.Module):
         assets: Path,
     ):
         super().__init__(name="classifier")
-        self._model = _Untracked(model)
-        self._tokenizer = _Untracked(tokenizer)
+        self._model = Untracked(model)
+        self._tokenizer = Untracked(tokenizer)
         self._sequence_length = sequence_length
         # A module tracks variables, not Keras models: the folder then needs no Keras to be read.
         self.weights = [weight.value for weight in model.weights]
         self.label_names = tf.constant(list(label_names))
-        self.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
+        self.assets = assets_in(assets)
         self.resources = list(tokenizer.resources)
         names = ("text",) if num_texts == 1 else ("text_a", "text_b")
         self.classify = None
@@ -59,12 +59,14 @@ class Classifier(tf.Module):
                 input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names],
                 autograph=False,
             )
-        packed = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
         self.classify_tokens = tf.function(
-            self._classify_tokens,
-            input_signature=[tf.TensorSpec([None, None], tf.int32, name=name) for name in packed],
-            autograph=False,
+            self._classify_tokens, input_signature=token_specs(), autograph=False
         )
+
+    def signatures(self):
+        """The functions by the names they are served under."""
+        found = {"tokens": self.classify_tokens}
+        return found if self.classify is None else {**found, "serving_default": self.classify}
 
     def _classify_one(self, text):
         return self._classify([text])
@@ -75,34 +77,15 @@ class Classifier(tf.Module):
     def _classify(self, texts):
         """string (B,) once or twice -> label string (B,), score float32 (B,), scores (B, C)."""
         tokenizer = self._tokenizer.value
-        packed = pack_segments(
-            [tokenizer.tokenize(text) for text in texts],
-            sequence_length=self._sequence_length,
-            cls_id=tokenizer.cls_id,
-            sep_id=tokenizer.sep_id,
-            pad_id=tokenizer.pad_id,
-        )
-        # Padding past the longest row would only cost time.
-        longest = tf.reduce_max(tf.concat([tf.reduce_sum(packed[2], axis=1), [1]], axis=0))
-        return self._classify_tokens(*(tensor[:, :longest] for tensor in packed))
+        tokens = [tokenizer.tokenize(text) for text in texts]
+        return self._classify_tokens(*pack_rows(tokens, tokenizer, self._sequence_length))
 
     def _classify_tokens(self, token_ids, segment_ids, padding_mask):
         """int32 (B, T) each, as features.py has them -> the same outputs."""
-        inputs = {
-            features.TOKEN_IDS: token_ids,
-            features.SEGMENT_IDS: segment_ids,
-            features.PADDING_MASK: padding_mask,
-        }
+        inputs = dict(zip(PACKED, (token_ids, segment_ids, padding_mask), strict=True))
         scores = tf.nn.softmax(self._model.value(inputs, training=False)[features.CLASSIFICATION])
         return {
             "label": tf.gather(self.label_names, tf.argmax(scores, axis=-1)),
             "score": tf.reduce_max(scores, axis=-1),
             "scores": scores,
         }
-
-
-class _Untracked:
-    """Holds an object out of sight of `tf.Module`, which would save it too."""
-
-    def __init__(self, value):
-        self.value = value
