@@ -175,8 +175,8 @@ def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
     tables = {
         name: table.select([i for i, part in enumerate(parts) if part == name]) for name in names
     }
-    for name, part in tables.items():
-        if not part.rows:
+    for name, dealt in tables.items():
+        if not dealt.rows:
             raise ValueError(
                 f"{table.source}: its {len(table)} rows are too few to take {name} rows from, by "
                 f"chance {shares[name]:.0%} of them. Give a file of {name} rows."
