@@ -33,6 +33,7 @@ SENTENCE_ORDER = "sentence_order"
 CAUSAL_LM = "causal_lm"
 SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
+TOKEN_CLASSIFICATION = "token_classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
@@ -59,6 +60,8 @@ LABELS = {
     CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
     SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
+    # Of the first token of each word; 0 elsewhere, of weight 0.
+    TOKEN_CLASSIFICATION: Tensor("int32", ("B", "T"), "index into the label names"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
@@ -66,6 +69,7 @@ OUTPUTS = {
     NEXT_SENTENCE: Tensor("float32", ("B", "S", "2"), "logits"),
     SENTENCE_ORDER: Tensor("float32", ("B", "S", "2"), "logits"),
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
+    TOKEN_CLASSIFICATION: Tensor("float32", ("B", "T", "C"), "logits"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),
