@@ -5,3 +5,4 @@ from .text import classification as classification
 from .text import masked_lm as masked_lm
 from .text import next_sentence as next_sentence
 from .text import sentence_order as sentence_order
+from .text import token_classification as token_classification
