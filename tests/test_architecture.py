@@ -28,6 +28,7 @@ ROWS: list[tuple[set[str], str]] = [
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
+            "entities",
         },
         "open",
     ),
