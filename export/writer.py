@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfpt import checkpoints, config, state_files
+from tfpt import checkpoints, config, features, state_files
 from tfpt.export.classifier import Classifier
+from tfpt.export.entity_spans import Tags
+from tfpt.export.tagger import Tagger
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -26,25 +29,38 @@ def saved_model(
     labels: Sequence[str],
     sequence_length: int = 128,
     num_texts: int = 1,
+    separator: str = " ",
 ) -> Path:
-    """Write a classifier as the next version below `path`, as TF Serving expects it.
+    """Write a classifier or a tagger as the next version below `path`, as TF Serving expects it.
 
-    Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives
-    `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). The signature
-    `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32 (B, T), as
-    training packs them. Tokenizer, vocabulary and labels are inside; reading it needs TensorFlow
-    and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is whole.
+    The signature `serving_default` of a classifier takes `text` (or `text_a` and `text_b`), string
+    (B,), and gives `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). The
+    signature `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32
+    (B, T), as training packs them.
+
+    That of a tagger takes `text`, string (B,), and gives the entities of each text from left to
+    right: how many it has, `count` int32 (B,), and, (B, E) with E the most of a text in the
+    request, `label` and `text` (strings), `score` (float32, the mean probability of the tags of its
+    words), `start` and `end` (int64, bytes of the text as it was given; `text` is what lies between
+    them), `char_start` and `char_end` (int64, characters). Past `count` stand "" and 0. Words are
+    what stands between white space, so that punctuation at a word is a part of it; at the ends of
+    an entity it is taken off. Tags are read strictly, see `pipelines.tags`. Its signature `tokens`
+    gives `label` and `score` (B, T) and `scores` (B, T, C).
+
+    Tokenizer, vocabulary and labels are inside; reading it needs TensorFlow and, but for a byte
+    pair tokenizer, tensorflow-text. The version appears when it is whole.
 
     Where tensorflow-text is not installed and the tokenizer needs it, `tokens` is the only
     signature, which a warning says.
 
     Args:
-        model: From `objectives.model`, with the output `classification`.
+        model: From `objectives.model`, with the output `classification` or `token_classification`.
         tokenizer: The one the model was trained with.
         path: The folder of the model's versions, such as models/sst2.
         labels: The name of each class, by its id.
         sequence_length: Most tokens in a row; longer texts are cut.
         num_texts: 1, or 2 for a classifier of pairs.
+        separator: Of the words of a tagger, as it was trained; "" where each character is a word.
 
     Returns:
         The folder that was written, such as models/sst2/1.
@@ -55,6 +71,7 @@ def saved_model(
     """
     check_sequence_length(sequence_length, num_texts)
     _check(model, tokenizer, labels, sequence_length)
+    _check_texts(model, num_texts, separator)
     if not tokenizer.in_graph:
         warnings.warn(
             f"{path} gets the signature `tokens` alone, which takes token ids: without "
@@ -71,14 +88,12 @@ def saved_model(
             assets = Path(name)
             tokenizer.save(assets)
             (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
-            module = Classifier(
-                model,
-                tokenizer,
-                labels,
-                sequence_length=sequence_length,
-                num_texts=num_texts,
-                assets=assets,
-            )
+            module: Classifier | Tagger
+            shared: dict[str, Any] = {"sequence_length": sequence_length, "assets": assets}
+            if _is_tagger(model):
+                module = Tagger(model, tokenizer, labels, separator=separator, **shared)
+            else:
+                module = Classifier(model, tokenizer, labels, num_texts=num_texts, **shared)
             _save(module, partial)
         version = folder / str(_next_version(folder))
         partial.rename(version)
@@ -103,44 +118,62 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
 
     Raises:
         FileNotFoundError: There is no run, or it has no checkpoint.
-        ValueError: The run is no classifier.
+        ValueError: The run is no classifier and no tagger.
     """
     run = checkpoints.open_run(run_path)
     if not run.label_names:
         raise ValueError(
             f"{run_path} is a pre-training run and has no classes to serve. Fine-tune it first: "
-            f"`tfpt finetune classify --from {run_path} ...`."
+            f"`tfpt finetune classify --from {run_path} ...`, or tag."
         )
     settings = config.from_dict(recipe.config(), run.settings)
     settings = config.from_dict(settings, {"training": {"product_dtype": "float32"}})
     model = checkpoints.load(
         run_path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
+    data = settings.data
+    of_texts: dict[str, Any] = (
+        {"separator": " " if data.separated else ""}
+        if _is_tagger(model)
+        else {"num_texts": len(data.text)}
+    )
     return saved_model(
         model,
         run.tokenizer,
         path,
         labels=run.label_names,
-        sequence_length=settings.data.sequence_length,
-        num_texts=len(settings.data.text),
+        sequence_length=data.sequence_length,
+        **of_texts,
     )
+
+
+def _outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    return model.output if isinstance(model.output, dict) else {}
+
+
+def _is_tagger(model: keras.Model) -> bool:
+    return features.TOKEN_CLASSIFICATION in _outputs(model)
 
 
 def _check(
     model: keras.Model, tokenizer: TextTokenizer, labels: Sequence[str], sequence_length: int
 ) -> None:
-    outputs = model.output if isinstance(model.output, dict) else {}
-    if "classification" not in outputs:
+    outputs = _outputs(model)
+    name = features.TOKEN_CLASSIFICATION if _is_tagger(model) else features.CLASSIFICATION
+    if name not in outputs:
         raise ValueError(
-            "Only classifiers can be exported: the model has no output `classification`, its "
-            f"outputs are {sorted(outputs)}."
+            "Only classifiers and taggers can be exported: the model has no output "
+            f"`token_classification` and no output `classification`, its outputs are "
+            f"{sorted(outputs)}."
         )
     require_roles(tokenizer, "pad", "cls", "sep")
-    num_classes = outputs["classification"].shape[-1]
+    num_classes = outputs[name].shape[-1]
     if num_classes != len(labels):
         raise ValueError(
             f"The model tells {num_classes} classes apart; received {len(labels)} labels: {labels}."
         )
+    if _is_tagger(model):
+        Tags(labels)
     table = model.get_layer("token_embedding").embeddings
     if table.shape[0] != tokenizer.vocabulary_size:
         raise ValueError(
@@ -155,13 +188,19 @@ def _check(
         )
 
 
-def _save(module: Classifier, folder: Path) -> None:
+def _check_texts(model: keras.Model, num_texts: int, separator: str) -> None:
+    if _is_tagger(model) and num_texts != 1:
+        raise ValueError(f"A tagger takes one text; received num_texts={num_texts}.")
+    if separator not in ("", " "):
+        raise ValueError(f"`separator` is a blank or nothing; received {separator!r}.")
+    if not _is_tagger(model) and not separator:
+        raise ValueError("`separator` is of a tagger, and the model is a classifier. Leave it out.")
+
+
+def _save(module: Classifier | Tagger, folder: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    signatures = {"tokens": module.classify_tokens}
-    if module.classify is not None:
-        signatures["serving_default"] = module.classify
     try:
-        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+        tf.saved_model.save(module, str(folder), signatures=module.signatures(), options=options)
     except tf.errors.OpError as error:
         reason = state_files.reason_of(error)
         raise OSError(f"{folder.parent} could not be written: {reason}") from error
