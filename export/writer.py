@@ -12,13 +12,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import checkpoints, config, features, state_files
-from tfpt.export.classifier import Classifier
+from tfpt import checkpoints, config, features, peft, state_files
+from tfpt.export.classifier import class_answers
 from tfpt.export.entity_spans import Tags
+from tfpt.export.labeller import label_answers
+from tfpt.export.scorer import score_answers
 from tfpt.export.tagger import Tagger
+from tfpt.export.text_model import Answers, TextModel
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
+
+# The outputs of models that can be exported.
+_EXPORTED = (
+    *(features.MULTI_LABEL, features.REGRESSION, features.CLASSIFICATION),
+    features.TOKEN_CLASSIFICATION,
+)
 
 
 def saved_model(
@@ -26,40 +35,46 @@ def saved_model(
     tokenizer: TextTokenizer,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] = (),
     sequence_length: int = 128,
     num_texts: int = 1,
     separator: str = " ",
 ) -> Path:
-    """Write a classifier or a tagger as the next version below `path`, as TF Serving expects it.
+    """Write a fine-tuned model as the next version below `path`, as TF Serving expects it.
 
-    The signature `serving_default` of a classifier takes `text` (or `text_a` and `text_b`), string
-    (B,), and gives `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C). The
-    signature `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32
-    (B, T), as training packs them.
+    Its signature `serving_default` takes `text` (or `text_a` and `text_b`), string (B,), and gives,
+    by the output of the model,
 
-    That of a tagger takes `text`, string (B,), and gives the entities of each text from left to
-    right: how many it has, `count` int32 (B,), and, (B, E) with E the most of a text in the
-    request, `label` and `text` (strings), `score` (float32, the mean probability of the tags of its
-    words), `start` and `end` (int64, bytes of the text as it was given; `text` is what lies between
-    them), `char_start` and `char_end` (int64, characters). Past `count` stand "" and 0. Words are
-    what stands between white space, so that punctuation at a word is a part of it; at the ends of
-    an entity it is taken off. Tags are read strictly, see `pipelines.tags`. Its signature `tokens`
-    gives `label` and `score` (B, T) and `scores` (B, T, C).
+        classification  `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C);
+        multi_label     `labels`, string, `scores`, float32, and `chosen`, bool, (B, C) each: every
+                        label, its probability, and whether that reaches the threshold;
+        regression      `score`, float32 (B,), in the units of the data;
+        token_classification    the entities of each text from left to right: how many it has,
+                        `count` int32 (B,), and, (B, E) with E the most of a text in the request,
+                        `label` and `text` (strings), `score` (float32, the mean probability of the
+                        tags of its words), `start` and `end` (int64, bytes of the text as it was
+                        given; `text` is what lies between them), `char_start` and `char_end`
+                        (int64, characters). Past `count` stand "" and 0. Words are what stands
+                        between white space, so that punctuation at a word is a part of it; at the
+                        ends of an entity it is taken off. Tags are read strictly, see
+                        `pipelines.tags`.
 
-    Tokenizer, vocabulary and labels are inside; reading it needs TensorFlow and, but for a byte
-    pair tokenizer, tensorflow-text. The version appears when it is whole.
+    The signature `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32
+    (B, T), as training packs them; of a tagger `label` and `score` (B, T) and `scores` (B, T, C).
+    Tokenizer, vocabulary and labels are inside; reading it needs
+    TensorFlow and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is
+    whole.
 
     Where tensorflow-text is not installed and the tokenizer needs it, `tokens` is the only
     signature, which a warning says.
 
     Args:
-        model: From `objectives.model`, with the output `classification` or `token_classification`.
+        model: From `objectives.model`, with one of these outputs.
         tokenizer: The one the model was trained with.
         path: The folder of the model's versions, such as models/sst2.
-        labels: The name of each class, by its id.
+        labels: The name of each class or label, by its id; of a regression none.
         sequence_length: Most tokens in a row; longer texts are cut.
-        num_texts: 1, or 2 for a classifier of pairs.
+        num_texts: 1, or 2 for a model of pairs.
         separator: Of the words of a tagger, as it was trained; "" where each character is a word.
 
     Returns:
@@ -87,13 +102,15 @@ def saved_model(
         with tempfile.TemporaryDirectory() as name:
             assets = Path(name)
             tokenizer.save(assets)
-            (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
-            module: Classifier | Tagger
+            if labels:
+                (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
+            module: TextModel | Tagger
             shared: dict[str, Any] = {"sequence_length": sequence_length, "assets": assets}
             if _is_tagger(model):
                 module = Tagger(model, tokenizer, labels, separator=separator, **shared)
             else:
-                module = Classifier(model, tokenizer, labels, num_texts=num_texts, **shared)
+                answers = _answers(model, labels)
+                module = TextModel(model, tokenizer, answers, num_texts=num_texts, **shared)
             _save(module, partial)
         version = folder / str(_next_version(folder))
         partial.rename(version)
@@ -118,19 +135,20 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
 
     Raises:
         FileNotFoundError: There is no run, or it has no checkpoint.
-        ValueError: The run is no classifier and no tagger.
+        ValueError: The run is one of pre-training.
     """
     run = checkpoints.open_run(run_path)
-    if not run.label_names:
+    if not hasattr(recipe, "report"):
         raise ValueError(
             f"{run_path} is a pre-training run and has no classes to serve. Fine-tune it first: "
-            f"`tfpt finetune classify --from {run_path} ...`, or tag."
+            f"`tfpt finetune classify --from {run_path} ...`."
         )
     settings = config.from_dict(recipe.config(), run.settings)
     settings = config.from_dict(settings, {"training": {"product_dtype": "float32"}})
     model = checkpoints.load(
         run_path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
+    peft.merge_if_possible(model.encoder)  # less to compute
     data = settings.data
     of_texts: dict[str, Any] = (
         {"separator": " " if data.separated else ""}
@@ -147,33 +165,18 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
     )
 
 
-def _outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    return model.output if isinstance(model.output, dict) else {}
-
-
-def _is_tagger(model: keras.Model) -> bool:
-    return features.TOKEN_CLASSIFICATION in _outputs(model)
-
-
 def _check(
     model: keras.Model, tokenizer: TextTokenizer, labels: Sequence[str], sequence_length: int
 ) -> None:
-    outputs = _outputs(model)
-    name = features.TOKEN_CLASSIFICATION if _is_tagger(model) else features.CLASSIFICATION
-    if name not in outputs:
-        raise ValueError(
-            "Only classifiers and taggers can be exported: the model has no output "
-            f"`token_classification` and no output `classification`, its outputs are "
-            f"{sorted(outputs)}."
-        )
+    output = model.output[_kind(model)]
     require_roles(tokenizer, "pad", "cls", "sep")
-    num_classes = outputs[name].shape[-1]
+    num_classes = output.shape[-1] if len(output.shape) > 1 else 0
     if num_classes != len(labels):
         raise ValueError(
             f"The model tells {num_classes} classes apart; received {len(labels)} labels: {labels}."
         )
     if _is_tagger(model):
-        Tags(labels)
+        Tags(labels)  # raises where they are no tags
     table = model.get_layer("token_embedding").embeddings
     if table.shape[0] != tokenizer.vocabulary_size:
         raise ValueError(
@@ -197,10 +200,38 @@ def _check_texts(model: keras.Model, num_texts: int, separator: str) -> None:
         raise ValueError("`separator` is of a tagger, and the model is a classifier. Leave it out.")
 
 
-def _save(module: Classifier | Tagger, folder: Path) -> None:
+def _is_tagger(model: keras.Model) -> bool:
+    return _kind(model) == features.TOKEN_CLASSIFICATION
+
+
+def _kind(model: keras.Model) -> str:
+    """The output that a model is exported by."""
+    outputs = model.output if isinstance(model.output, dict) else {}
+    found = [name for name in _EXPORTED if name in outputs]
+    if not found:
+        lacking = ", ".join(f"no output `{name}`" for name in _EXPORTED)
+        raise ValueError(
+            f"Only fine-tuned models can be exported: the model has {lacking}, its outputs are "
+            f"{sorted(outputs)}."
+        )
+    return found[0]
+
+
+def _answers(model: keras.Model, labels: Sequence[str]) -> Answers:
+    """What is answered of the outputs of a model."""
+    kind = _kind(model)
+    if kind == features.REGRESSION:
+        return score_answers
+    if kind == features.MULTI_LABEL:
+        return label_answers(labels, model.get_layer("multi_label_head").threshold)
+    return class_answers(labels)
+
+
+def _save(module: TextModel | Tagger, folder: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    signatures = module.signatures()
     try:
-        tf.saved_model.save(module, str(folder), signatures=module.signatures(), options=options)
+        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     except tf.errors.OpError as error:
         reason = state_files.reason_of(error)
         raise OSError(f"{folder.parent} could not be written: {reason}") from error

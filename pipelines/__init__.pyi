@@ -19,6 +19,9 @@ from .docstrings import docstring_documents as docstring_documents
 from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
+from .multi_label import MultiLabelClassification as MultiLabelClassification
+from .multi_label import Separated as Separated
+from .multi_label import multi_label_classification as multi_label_classification
 from .outside_graph import Encoding as Encoding
 from .pretraining import Pretraining as Pretraining
 from .pretraining import epoch_rows as epoch_rows
@@ -26,6 +29,8 @@ from .pretraining import masked_lm as masked_lm
 from .pretraining import mlm_nsp as mlm_nsp
 from .pretraining import pretraining_batches as pretraining_batches
 from .pretraining import recorded_batches as recorded_batches
+from .regression import TextRegression as TextRegression
+from .regression import text_regression as text_regression
 from .sentence_piece import SentencePiece as SentencePiece
 from .settings import CausalDrawing as CausalDrawing
 from .settings import Drawing as Drawing

@@ -7,15 +7,18 @@ and rows of equal texts lie on the same side.
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os.path import basename
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
 
 from tfpt.pipelines.files import is_file, is_folder, list_files, match_files
 from tfpt.pipelines.records import ENDINGS
 from tfpt.pipelines.streams import split_ending
 from tfpt.pipelines.tables import Table, read_table
+from tfpt.pipelines.values import ReadLabel, class_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # The shares of one file that is divided, and the share of the training rows that become the
@@ -46,7 +49,9 @@ class Rows(Protocol):
 AnyRows = TypeVar("AnyRows", bound=Rows)
 
 
-def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str, Table]:
+def read_splits(
+    source: Source, *, text: Sequence[str], label: str, read_label: ReadLabel = class_of
+) -> dict[str, Table]:
     """Read labelled texts, split for training.
 
     Args:
@@ -57,6 +62,7 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
             is read through `tf.io.gfile`.
         text: The columns of the texts, one or two; see `read_table`.
         label: The column of the label.
+        read_label: What makes a label of a value in it; see values.py.
 
     Returns:
         The tables of "train", "validation" (where there is none, 10% of the training rows) and,
@@ -68,8 +74,12 @@ def read_splits(source: Source, *, text: Sequence[str], label: str) -> dict[str,
             training rows; names file, line and label.
     """
     if isinstance(source, str) and source.startswith("tfds:"):
-        return _complete(_read_tfds(source.removeprefix("tfds:"), text, label))
-    return split_files(source, lambda path: read_table(path, text=text, label=label), ENDINGS)
+        return _complete(_read_tfds(source.removeprefix("tfds:"), text, label, read_label))
+
+    def read(path: str) -> Table:
+        return read_table(path, text=text, label=label, read_label=read_label)
+
+    return split_files(source, read, ENDINGS)
 
 
 def split_files(
@@ -173,10 +183,10 @@ def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
         names[0] if row in missed else part for row, part in zip(table.rows, parts, strict=True)
     ]
     tables = {
-        name: table.select([i for i, part in enumerate(parts) if part == name]) for name in names
+        name: table.select([i for i, place in enumerate(parts) if place == name]) for name in names
     }
-    for name, dealt in tables.items():
-        if not dealt.rows:
+    for name, divided in tables.items():
+        if not divided.rows:
             raise ValueError(
                 f"{table.source}: its {len(table)} rows are too few to take {name} rows from, by "
                 f"chance {shares[name]:.0%} of them. Give a file of {name} rows."
@@ -209,7 +219,9 @@ def _check_labels(tables: Mapping[str, Rows]) -> None:
                 )
 
 
-def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
+def _read_tfds(
+    name: str, text: Sequence[str], label: str, read_label: ReadLabel
+) -> dict[str, Table]:
     import tensorflow_datasets as tfds
 
     try:
@@ -228,7 +240,7 @@ def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
     tables = {}
     for split in SPLITS:
         if split in builder.info.splits:
-            table = _read_tfds_split(builder, split, text, label)
+            table = _read_tfds_split(builder, split, (text, label), read_label)
             if table is not None:
                 tables[split] = table
     if TRAIN not in tables:
@@ -237,29 +249,50 @@ def _read_tfds(name: str, text: Sequence[str], label: str) -> dict[str, Table]:
     return tables
 
 
-def _read_tfds_split(builder, split: str, text: Sequence[str], label: str) -> Table | None:
+def _read_tfds_split(
+    builder, split: str, columns: tuple[Sequence[str], str], read_label: ReadLabel
+) -> Table | None:
     """A split as a table; None where its labels are hidden, as in the test sets of GLUE."""
-    import tensorflow_datasets as tfds
-
+    text, label = columns
     table = Table(f"tfds:{builder.info.full_name}:{split}")
-    names = getattr(builder.info.features[label], "names", None)
-    dataset = builder.as_dataset(split=split)
-    # A tuple: a list would be stacked into one tensor.
-    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
+    feature = builder.info.features[label]
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # also of a sequence
     hidden = 0
-    for texts, labels in tfds.as_numpy(dataset.batch(1024)):
-        for *row, value in zip(*texts, labels, strict=True):
-            line = len(table) + hidden + 1
-            if names and value < 0:
-                hidden += 1
-                continue
-            if names:
-                value = names[value]
-            elif isinstance(value, bytes):
-                value = value.decode("utf-8")
-            table.append(tuple(part.decode("utf-8") for part in row), str(value).strip(), line)
+    for line, (texts, value) in enumerate(_tfds_rows(builder, split, text, label), 1):
+        if names and np.ndim(value) == 0 and value < 0:
+            hidden += 1
+            continue
+        try:
+            told = read_label(_plain(value, names), label)
+        except ValueError as error:
+            raise ValueError(f"{table.source}:{line}: {error}") from None
+        table.append(tuple(part.decode("utf-8") for part in texts), told, line)
     if hidden:
         warnings.warn(
             f"{table.source}: {hidden} rows have no label (-1) and are left out.", stacklevel=2
         )
     return table if table.rows else None
+
+
+def _tfds_rows(builder, split: str, text: Sequence[str], label: str) -> Iterator[tuple[Any, Any]]:
+    """The texts of each row, as bytes, and its label."""
+    import tensorflow_datasets as tfds
+
+    dataset = builder.as_dataset(split=split)
+    # A tuple: a list would be stacked into one tensor.
+    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
+    if builder.info.features[label].shape:  # a sequence, of any length: it makes no batch
+        yield from tfds.as_numpy(dataset)
+        return
+    for texts, labels in tfds.as_numpy(dataset.batch(1024)):
+        for *row, value in zip(*texts, labels, strict=True):
+            yield row, value
+
+
+def _plain(value: Any, names: Sequence[str] | None) -> Any:
+    """A label as JSON has it: a text, a number, or a list of them."""
+    if np.ndim(value):
+        return [_plain(one, names) for one in value]
+    if names:
+        return names[value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value.item()

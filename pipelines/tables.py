@@ -13,6 +13,7 @@ from tfpt.pipelines.decoding import read_lines
 from tfpt.pipelines.files import is_file
 from tfpt.pipelines.records import ENDINGS, check_records, read_columns, row_place
 from tfpt.pipelines.streams import split_ending, whole_file
+from tfpt.pipelines.values import Label, ReadLabel, class_of, classes_in, text_of
 
 
 @dataclass
@@ -21,15 +22,11 @@ class Table:
 
     source: str  # the file, or the data set's name and split; stands in error messages
     rows: list[tuple[str, ...]] = field(default_factory=list)  # one or two texts each
-    labels: list[str] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)  # of one kind of `values.Label`
     lines: list[int] = field(default_factory=list)  # of the file, from 1; of other sources, rows
 
-    def append(self, texts: tuple[str, ...], label: str, line: int) -> None:
-        """Add a row; its label must not be empty."""
-        if not label:
-            raise ValueError(
-                f"{self.source}:{line}: the label is empty. Write one, or remove the row."
-            )
+    def append(self, texts: tuple[str, ...], label: Label, line: int) -> None:
+        """Add a row."""
         self.rows.append(texts)
         self.labels.append(label)
         self.lines.append(line)
@@ -44,14 +41,19 @@ class Table:
         )
 
     def placed_labels(self) -> list[list[tuple[str, int]]]:
-        """The label of each row and its line; see `splits.Rows`."""
-        return [[one] for one in zip(self.labels, self.lines, strict=True)]
+        """The classes that each row names, and its line; see `splits.Rows`."""
+        return [
+            [(name, line) for name in classes_in(label)]
+            for label, line in zip(self.labels, self.lines, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def read_table(path: str | Path, *, text: Sequence[str], label: str) -> Table:
+def read_table(
+    path: str | Path, *, text: Sequence[str], label: str, read_label: ReadLabel = class_of
+) -> Table:
     """Read a file of labelled texts.
 
     Args:
@@ -61,6 +63,7 @@ def read_table(path: str | Path, *, text: Sequence[str], label: str) -> Table:
             names of the fields). Where a CSV or TSV file has no header, the numbers of the columns,
             counted from zero: "0".
         label: The column of the label.
+        read_label: What makes a label of a value in it; see values.py.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -71,10 +74,10 @@ def read_table(path: str | Path, *, text: Sequence[str], label: str) -> Table:
     extent = whole_file(path)
     table = Table(path)
     for row, (*texts, value) in read_columns(extent, [*text, label], "utf-8"):
-        if problem := _problem_of(texts, text) or _label_problem(value, label):
-            place = row_place(extent, "utf-8", row)
-            raise ValueError(f"{place}: {problem}")
-        table.append(tuple(texts), _label(value), row)
+        try:
+            table.append(_texts(texts, text), read_label(value, label), row)
+        except ValueError as error:
+            raise ValueError(f"{row_place(extent, 'utf-8', row)}: {error}") from None
     if not table.rows:
         raise ValueError(f"{table.source}: there is no row in it.")
     return table
@@ -104,9 +107,10 @@ def read_texts(path: str | Path, *, text: Sequence[str] = ("text",)) -> list[tup
         return [(line,) for line in (lines if lines[-1] else lines[:-1])]
     rows = []
     for row, texts in read_columns(extent, text, "utf-8"):
-        if problem := _problem_of(texts, text):
-            raise ValueError(f"{row_place(extent, 'utf-8', row)}: {problem}")
-        rows.append(tuple(texts))
+        try:
+            rows.append(_texts(texts, text))
+        except ValueError as error:
+            raise ValueError(f"{row_place(extent, 'utf-8', row)}: {error}") from None
     if not rows:
         raise ValueError(f"{path}: there is no row in it.")
     return rows
@@ -122,29 +126,5 @@ def _checked(path: str | Path, endings: Sequence[str]) -> str:
     return path
 
 
-def _problem_of(texts: Sequence[Any], names: Sequence[str]) -> str:
-    return "".join(_text_problem(value, name) for value, name in zip(texts, names, strict=True))
-
-
-def _text_problem(value: Any, name: str) -> str:
-    """What is wrong with a text; empty if nothing is."""
-    if not isinstance(value, str):
-        return f"the field `{name}` must be text; received {value!r:.60}."
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        # JSON can write half a character, as "\ud83d"; no UTF-8 text can hold it.
-        return f"the field `{name}` holds half of a surrogate pair."
-    return ""
-
-
-def _label_problem(value: Any, name: str) -> str:
-    if isinstance(value, str | int):
-        return _text_problem(str(value), name)
-    return (
-        f"the field `{name}` must be text, a whole number, true or false; received {value!r:.60}."
-    )
-
-
-def _label(value: str | int) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+def _texts(values: Sequence[Any], columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text_of(value, column) for value, column in zip(values, columns, strict=True))

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import keras
 
 from tfpt import distribution, pipelines, workers
-from tfpt.checkpoints import Run, write_text
+from tfpt.checkpoints import Run
+from tfpt.record_files import write_text
 
 HISTORY = "history.jsonl"
 _SECONDS_BETWEEN_LINES = 0.2

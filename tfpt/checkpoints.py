@@ -7,9 +7,10 @@ checkpoints/        all that the next step depends on, by the number of batches 
 best/               the weights of the best epoch by validation
 history.jsonl       what each epoch measured
 logs/               TensorBoard
+frozen.json         of an adapted encoder (`peft`): the run that has the weights that stay as they
+                    are, which are not written again
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -20,8 +21,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import __version__, config, console, state_files, workers
+from tfpt import __version__, config, console, objectives, peft, state_files, workers
 from tfpt.pipelines import TextTokenizer, load_tokenizer
+from tfpt.record_files import read_json, to_json, write_json, write_text
+
+_FROZEN = "frozen.json"
 
 # Fields that a run can be gone on with by another value, and why that changes nothing but rounding.
 FREE_TO_CHANGE = {
@@ -53,6 +57,8 @@ class Run:
         ValueError: It holds a run with another configuration, vocabulary or labels.
         OSError: The folder cannot be written.
     """
+
+    _frozen: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -89,7 +95,7 @@ class Run:
             partial.mkdir()
             self.tokenizer.save(partial)
             if self.label_names:
-                write_text(partial / "labels.json", _json(list(self.label_names)))
+                write_text(partial / "labels.json", to_json(list(self.label_names)))
             write_text(partial / "config.json", self._description())
             partial.rename(self.path)
         except BaseException as error:
@@ -101,7 +107,7 @@ class Run:
 
     def _description(self) -> str:
         description = {"tfpt": __version__, "recipe": self.recipe, "config": self.settings}
-        return _json(description)
+        return to_json(description)
 
     def _check_same(self, there: "Run") -> None:
         fields = config.changed_fields(there.settings, self.settings)
@@ -169,7 +175,7 @@ class Run:
                 state_files.sweep(self.path / kind)
         path, damaged = self._newest("checkpoints")
         if path is not None:
-            state_files.read(path, _training_state(model), exact=True)
+            state_files.read(path, self._training_state(model), exact=True)
         step = step_of(model) if path is not None else 0
         workers.check_same_step(strategy, step)
         if workers.is_chief(strategy):  # after the others have looked at them
@@ -187,14 +193,14 @@ class Run:
             OSError: One before could not be written, as on a full disk; those before that are as
                 they were.
         """
-        self._begin(model, "checkpoints", _training_state(model), self.num_kept)
+        self._begin(model, "checkpoints", self._training_state(model), self.num_kept)
 
     def save_best(self, model: keras.Model) -> None:
         """Begin to write the weights of what is the best epoch so far, as `save` does.
 
         Where the model keeps moving averages of its weights, these are written.
         """
-        self._begin(model, "best", {"model": {**weights(model), **_averages(model)}}, 1)
+        self._begin(model, "best", {"model": {**self._kept(model), **_averages(model)}}, 1)
 
     def _begin(
         self, model: keras.Model, kind: str, state: state_files.State, num_kept: int
@@ -218,38 +224,100 @@ class Run:
 
         Raises:
             FileNotFoundError: The run has no checkpoint yet.
-            ValueError: All are damaged.
+            ValueError: All are damaged, or they have only what was trained beside another run's.
         """
+        if frozen := self._beside():
+            raise ValueError(
+                f"{self.path} holds only what was trained beside the weights of {frozen['run']}. "
+                "Evaluate, export or convert it; begin with that run."
+            )
+        return str(self._weights_folder() / state_files.PREFIX)
+
+    def _weights_folder(self) -> Path:
         path = self.best_path() or self.checkpoint_path()
         if path is None:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
-        return str(path / state_files.PREFIX)
+        return path
+
+    def leave_out_frozen(self, source: "Run", model: keras.Model) -> None:
+        """Keep, of a model with an adapted encoder, only what is not a weight of `source`.
+
+        Raises:
+            ValueError: The run was begun beside other weights.
+        """
+        there = source.path.absolute()
+        frozen: dict[str, Any] = {
+            "run": str(there),
+            "from_here": os.path.relpath(there, self.path.absolute()),  # if both are moved
+            "sha256": peft.fingerprint(model),
+            "adaptation": config.to_dict(peft.adaptation_of(model)),
+        }
+        before = self._beside()
+        peft.check_fingerprint(model, before or frozen, of=self.path)
+        if not before and workers.is_chief(model.distribute_strategy):
+            self.write_record(_FROZEN, frozen)
+        self._frozen = before or frozen
 
     def restore_best(self, model: keras.Model) -> None:
         """Bring a model to the weights of the best epoch, or of the newest where none was kept.
 
-        Of a training with moving averages of the weights, these are taken.
+        Of a training with moving averages of the weights, these are taken. Where an encoder was
+        adapted, the model's is adapted too, and its other weights are those of the run it began
+        with.
 
         Raises:
-            FileNotFoundError: The run has no checkpoint yet.
+            FileNotFoundError: The run has no checkpoint yet, or the one it began with is gone.
             ValueError: All are damaged, or the one taken does not fit the model, which is as it
-                was.
+                was; or the run it began with has other weights now.
         """
-        path = Path(self.weights_path()).parent
+        path = self._weights_folder()
+        if frozen := self._beside():
+            here = self.path / frozen["from_here"]
+            there = frozen["run"] if Path(frozen["run"]).exists() or not here.exists() else here
+            open_run(there).restore_best(model.encoder)
+            chosen = config.from_dict(config.Adaptation(), frozen["adaptation"])
+            peft.adapt(model.encoder, chosen)
+            peft.check_fingerprint(model, frozen, of=self.path)
         there = state_files.names(path)
         groups: state_files.State = {"averages": {}, "model": {}}
-        for name, variable in weights(model).items():
+        for name, variable in self._kept(model).items():
             group = "averages" if f"averages/{name}" in there else "model"
             groups[group][name] = variable
         state_files.read(path, groups, exact=False)
 
+    def _beside(self) -> dict[str, Any]:
+        """The run that has what this one leaves out; empty where it leaves nothing out."""
+        return self._frozen or self.read_record(_FROZEN)
+
+    def _kept(self, model: keras.Model) -> dict[str, tf.Variable]:
+        """The weights that the run's checkpoints have."""
+        named = weights(model)
+        if self._beside():
+            return {weight.path: named[weight.path] for weight in peft.kept_weights(model)}
+        return named
+
+    def _training_state(self, model: keras.Model) -> state_files.State:
+        """Everything that the next step depends on, besides the batch."""
+        named = weights(model)
+        # The names of seed generators and optimizers count up over a process; their order does not.
+        # `variables` are the weights and the states of the seed generators.
+        seeds = [variable.value for variable in model.variables if variable.path not in named]
+        optimizer = [variable.value for variable in model.optimizer.variables]
+        return {
+            "model": self._kept(model),
+            "averages": _averages(model),
+            "seeds": {str(number): value for number, value in enumerate(seeds)},
+            "optimizer": {str(number): value for number, value in enumerate(optimizer)},
+            "step": model.step_state() if hasattr(model, "step_state") else {},
+        }
+
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where there is none."""
         path = self.path / name
-        return _read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     def write_record(self, name: str, record: dict[str, Any]) -> None:
         """Write a JSON file of the run, as a whole or not at all."""
@@ -271,7 +339,7 @@ def open_run(path: str | Path) -> Run:
             f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt "
             "finetune` write one."
         )
-    description = _read_json(folder / "config.json")
+    description = read_json(folder / "config.json")
     fields = (("recipe", str), ("config", dict))
     if not isinstance(description, dict) or not all(
         isinstance(description.get(name), kind) for name, kind in fields
@@ -281,7 +349,7 @@ def open_run(path: str | Path) -> Run:
     run = object.__new__(Run)
     run.path, run.tokenizer = folder, load_tokenizer(folder)
     run.recipe, run.settings = description["recipe"], description["config"]
-    run.label_names = tuple(_read_json(labels)) if labels.exists() else ()
+    run.label_names = tuple(read_json(labels)) if labels.exists() else ()
     run.num_kept, run._writer = 2, state_files.Writer()
     return run
 
@@ -310,29 +378,16 @@ def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Mode
 
 
 def weights(model: keras.Model) -> dict[str, tf.Variable]:
-    """The weights of a model by their path, such as `layer_0/intermediate/kernel`."""
-    named = {weight.path: weight.value for weight in model.weights}
-    if len(named) < len(model.weights):
+    """The weights of a model by their path, such as `layer_0/intermediate/kernel`.
+
+    All of its encoder are among them, also what no objective reads, such as a pooler.
+    """
+    of_encoder = model.encoder.weights if isinstance(model, objectives.Model) else []
+    every = {id(weight): weight for weight in (*model.weights, *of_encoder)}.values()
+    named = {weight.path: weight.value for weight in every}
+    if len(named) < len(every):
         raise ValueError("Two weights of the model share a path; give its layers different names.")
     return named
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # a full disk does not tell which file it was
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file as a whole or not at all."""
-    write_text(path, _json(value))
 
 
 def step_of(model: keras.Model) -> int:
@@ -341,32 +396,5 @@ def step_of(model: keras.Model) -> int:
     return int(keras.ops.convert_to_numpy(steps))
 
 
-def _training_state(model: keras.Model) -> state_files.State:
-    """Everything that the next step depends on, besides the batch."""
-    named = weights(model)
-    # The names of seed generators and optimizers count up over a process; their order does not.
-    # `variables` are the weights and the states of the seed generators.
-    seeds = [variable.value for variable in model.variables if variable.path not in named]
-    optimizer = [variable.value for variable in model.optimizer.variables]
-    return {
-        "model": named,
-        "averages": _averages(model),
-        "seeds": {str(number): value for number, value in enumerate(seeds)},
-        "optimizer": {str(number): value for number, value in enumerate(optimizer)},
-        "step": model.step_state() if hasattr(model, "step_state") else {},
-    }
-
-
 def _averages(model: keras.Model) -> dict[str, tf.Variable]:
     return getattr(model, "averages", {})
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise ValueError(f"{path} is damaged: {error}.") from error
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

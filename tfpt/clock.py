@@ -7,7 +7,8 @@ from collections.abc import Callable
 import keras
 
 from tfpt import workers
-from tfpt.checkpoints import Run, step_of, write_text
+from tfpt.checkpoints import Run, step_of
+from tfpt.record_files import write_text
 
 PROGRESS = "progress.jsonl"
 

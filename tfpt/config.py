@@ -3,12 +3,12 @@
 import dataclasses
 import difflib
 import json
-import math
-import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from tfpt import field_values
 
 T = TypeVar("T")
 
@@ -18,8 +18,18 @@ STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 WEIGHT_FORMATS = ("hugging-face", "google", "keras-hub")
 # What is made of the states of a text; see `extraction.extract`.
 POOLINGS = ("mean", "first", "pooled", "tokens")
+# Of the tokens' states, to one of a text; see `models.embedder`.
+EMBEDDINGS = ("mean", "first")
 PRODUCT_DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("adamw", "lamb", "adafactor", "lion", "muon")
+# Of parameter-efficient fine-tuning; see the room `peft`.
+ADAPTATIONS = (
+    "none",
+    *("lora", "adalora", "ia3", "bitfit"),
+    *("adapters", "prefix_tuning", "prompt_tuning"),
+)
+# The linear maps of a layer of an encoder, in the order of their columns where they are one.
+ROLES = ("query", "key", "value", "attention_output", "intermediate", "output")
 SCHEDULES = ("linear", "cosine", "inverse_sqrt", "warmup_stable_decay")
 
 
@@ -121,6 +131,38 @@ class Transfer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """What is trained in the place of an encoder's weights; see the room `peft`."""
+
+    method: str = "none"  # "none" trains the weights themselves
+    rank: int = 8  # of lora, and of adalora at first
+    alpha: float = 16.0  # of both: alpha / rank scales what they add
+    # Of both: the linear maps that are adapted, of `ROLES`.
+    roles: tuple[str, ...] = ("query", "value")
+    target_rank: int = 4  # of adalora: the mean rank at the end
+    orthogonality: float = 0.1  # of adalora: the factor of its regularizer, a mean over matrices
+    budget_steps: int = 10  # of adalora: between two looks at the ranks
+    budget_warmup_rate: float = 0.1  # of adalora: the share of the steps before the ranks fall
+    budget_final_rate: float = 0.3  # of adalora: the share of the steps after they have fallen
+    width: int = 64  # of adapters: of their middle
+    num_tokens: int = 20  # of prefix_tuning, in each layer, and of prompt_tuning
+    train_pooler: bool = True  # whether the pooler is trained as heads are
+
+    def __post_init__(self) -> None:
+        check_choice(self, "method", ADAPTATIONS)
+        for name in ("rank", "alpha", "width", "num_tokens", "budget_steps"):
+            check(self, name, getattr(self, name) > 0, "a positive number")
+        holds = bool(self.roles) and set(self.roles) <= set(ROLES)
+        check(self, "roles", holds, f"some of {', '.join(ROLES)}")
+        holds = 0 < self.target_rank <= self.rank or self.method != "adalora"
+        check(self, "target_rank", holds, f"from 1 to rank={self.rank}")
+        check(self, "orthogonality", self.orthogonality >= 0, "zero or a positive number")
+        rates = self.budget_warmup_rate, self.budget_final_rate
+        holds = min(rates) >= 0 and sum(rates) < 1
+        check(self, "budget_final_rate", holds, "a share that leaves steps for the ranks to fall")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FineTuning:
     """How a model is fine-tuned."""
 
@@ -135,6 +177,7 @@ class FineTuning:
     rematerialize: bool = False  # compute states of the layers again instead of keeping them
     strategy: str = "auto"  # see distribution.strategy
     transfer: Transfer = field(default_factory=Transfer)  # what of the encoder is trained
+    adaptation: Adaptation = field(default_factory=Adaptation)  # or what in its place
     num_kept: int = 2  # newest checkpoints that are kept
     log_steps: int = 10  # steps between two points in TensorBoard; 0 writes those of epochs alone
     # 10**12 operations a second of all devices together, that the utilization is a share of; none
@@ -149,6 +192,8 @@ class FineTuning:
             check(self, name, getattr(self, name) >= 0, "zero or a positive number")
         _check_parts(self, self.batch_size, self.step)
         check(self, "warmup_rate", 0 <= self.warmup_rate <= 1, "a share in [0, 1]")
+        holds = self.adaptation.method == "none" or self.transfer == Transfer()
+        check(self, "transfer", holds, "as it is by default where there is an adaptation.method")
         for name in ("patience", "peak_teraflops"):
             _check_if_given(self, name, getattr(self, name))
         check_choice(self, "product_dtype", PRODUCT_DTYPES)
@@ -225,7 +270,7 @@ def override(template: T, assignments: Sequence[str]) -> T:
         *parents, leaf = name.split(".")
         for parent in parents:
             level = level.setdefault(parent, {})
-        level[leaf] = _parse(text.strip(), kind, name)
+        level[leaf] = field_values.parse(text.strip(), kind, name)
     return _replace(template, nested, prefix="")
 
 
@@ -296,68 +341,5 @@ def _replace(template: Any, values: dict[str, Any], prefix: str) -> Any:
                 raise ValueError(f"`{prefix}{name}` is a group of fields; received {value!r}.")
             changes[name] = _replace(inner, value, prefix=f"{prefix}{name}.")
         else:
-            changes[name] = _convert(value, kinds[name], prefix + name)
+            changes[name] = field_values.convert(value, kinds[name], prefix + name)
     return dataclasses.replace(template, **changes)
-
-
-def _parse(text: str, kind: Any, name: str) -> Any:
-    """The text of an override as a value of the field's type."""
-    options = typing.get_args(kind) if _is_union(kind) else (kind,)
-    if type(None) in options and text.lower() in ("none", ""):
-        return None
-    for option in options:
-        if option is str:
-            return text
-        if option is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        if option is int:
-            try:
-                return int(text.replace("_", ""))
-            except ValueError:
-                continue
-        if option is float:
-            try:
-                return _convert(float(text), float, name)
-            except ValueError:
-                continue
-        if typing.get_origin(option) is tuple:
-            (item, *_) = typing.get_args(option)
-            return [_parse(part.strip(), item, name) for part in text.split(",") if part.strip()]
-    raise ValueError(f"`{name}` takes {_kind_name(kind)}; received {text!r}.")
-
-
-def _convert(value: Any, kind: Any, name: str) -> Any:
-    """A JSON value as a value of the field's type; checks the type."""
-    options = typing.get_args(kind) if _is_union(kind) else (kind,)
-    for option in options:
-        if option is type(None) and value is None:
-            return None
-        if option is float and _is_finite(value):
-            return float(value)
-        if option is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if option in (str, bool) and isinstance(value, option):
-            return value
-        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
-            (item, *_) = typing.get_args(option)
-            return tuple(_convert(part, item, name) for part in value)
-    raise ValueError(f"`{name}` takes {_kind_name(kind)}; received {value!r}.")
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether it is a number; JSON has no infinity, but Python's reader and writer take it."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) in (typing.Union, types.UnionType)
-
-
-def _kind_name(kind: Any) -> str:
-    if _is_union(kind):
-        return " or ".join(map(_kind_name, typing.get_args(kind)))
-    if typing.get_origin(kind) is tuple:
-        return f"{_kind_name(typing.get_args(kind)[0])}, or several separated by commas"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(kind, "none")

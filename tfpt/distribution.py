@@ -179,6 +179,29 @@ def summed(values: Any) -> Any:
     return tf.nest.pack_sequence_as(values, context.all_reduce("SUM", flat))
 
 
+def gathered(rows: Any) -> Any:
+    """The rows of all replicas, (R * B, ...) of (B, ...), in their order; called by each of them.
+
+    Gradients go back to the replica that a row came from, from all of them. As a sum of rows that
+    stand at their place among zeros: unlike a gathering, devices of all kinds have that, and its
+    gradient.
+    """
+    count = num_replicas()
+    if count == 1:
+        return rows
+    rows = tf.convert_to_tensor(rows)
+    is_here = tf.one_hot(replica_number(), count, dtype=rows.dtype)  # (R,)
+    placed = tf.reshape(is_here, [count, *[1] * rows.shape.rank]) * rows[None]
+    return tf.reshape(summed(placed), [-1, *rows.shape[1:]])
+
+
+def replica_number() -> Any:
+    """int32 (): that of this replica, from 0; called by each of them."""
+    if num_replicas() == 1:
+        return tf.constant(0)
+    return tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+
 def apply_where(holds: Any, update: Callable[[list[Any]], None], values: list[Any]) -> None:
     """Call `update(values)` on every replica if `holds`; called by each of them.
 

@@ -58,18 +58,18 @@ class ClassificationReport:
     @property
     def precision(self) -> np.ndarray:
         """float64 (C,): of the rows classified as a class, the share that belongs to it."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+        return share(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
         """float64 (C,): of the rows of a class, the share classified as it."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return share(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def f1(self) -> np.ndarray:
         """float64 (C,): the harmonic mean of precision and recall."""
         total = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
-        return _share(2 * np.diag(self.confusion), total)
+        return share(2 * np.diag(self.confusion), total)
 
     @property
     def measures(self) -> dict[str, float]:
@@ -122,8 +122,6 @@ def evaluate_classification(
         ValueError: The data set holds no row.
     """
     labels, logits = predictions(model, dataset)
-    if not len(labels):
-        raise ValueError("The data set to evaluate on holds no row.")
     return classification_report(labels, logits, label_names)
 
 
@@ -142,19 +140,33 @@ def classification_report(
     )
 
 
-def predictions(model: keras.Model, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The labels, int32 (N,), and the logits, float32 (N, C), of the rows that count, in order."""
-    classify = tf.function(
-        lambda inputs: model(inputs, training=False)[features.CLASSIFICATION], reduce_retracing=True
-    )
-    labels, logits = [], []
+def predictions(
+    model: keras.Model, dataset: tf.data.Dataset, name: str = features.CLASSIFICATION
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model says of the rows that count, in order.
+
+    Args:
+        model: With the output `name`.
+        dataset: Finite; rows of weight 0 do not count.
+        name: Of the label and the output.
+
+    Returns:
+        The labels (N, ...) and the outputs (N, ...), as features.py has them: of a classification
+        int32 (N,) and logits float32 (N, C).
+
+    Raises:
+        ValueError: The data set holds no row that counts.
+    """
+    predict = tf.function(lambda inputs: model(inputs, training=False)[name], reduce_retracing=True)
+    labels, outputs = [], []
     for inputs, label, weight in dataset:
-        counts = weight[features.CLASSIFICATION].numpy() > 0
-        labels.append(label[features.CLASSIFICATION].numpy()[counts])
-        logits.append(classify(inputs).numpy()[counts])
-    if not labels:
-        return np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
-    return np.concatenate(labels), np.concatenate(logits)
+        weights = weight[name].numpy()
+        counts = (weights > 0).any(axis=tuple(range(1, weights.ndim)))  # (B,)
+        labels.append(label[name].numpy()[counts])
+        outputs.append(predict(inputs).numpy()[counts])
+    if not sum(map(len, labels)):
+        raise ValueError("The data set to evaluate on holds no row.")
+    return np.concatenate(labels), np.concatenate(outputs)
 
 
 def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, float]:
@@ -205,5 +217,6 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     return report
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """float64: part / whole, and 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

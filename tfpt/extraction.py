@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import config, features
+from tfpt.models.embedding import mean_of_tokens
 from tfpt.models.layers import TransformerLayer
 from tfpt.pipelines import TextTokenizer
 from tfpt.pipelines.packing import check_sequence_length, pack_segments
@@ -193,9 +194,3 @@ def _computation(encoder: keras.Model, states: Any, pooling: str) -> Callable[..
 
     signature = [tf.TensorSpec([None, None], tf.int32) for _ in names]
     return tf.function(compute, input_signature=signature, autograph=False)
-
-
-def mean_of_tokens(states, padding_mask):
-    """float32 (B, T, H), int32 (B, T) -> (B, H): the mean of the states that are no padding."""
-    weights = tf.cast(padding_mask, tf.float32)[..., None]  # (B, T, 1)
-    return tf.reduce_sum(states * weights, axis=1) / tf.reduce_sum(weights, axis=1)

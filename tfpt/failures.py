@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import workers
-from tfpt.checkpoints import Run, write_text
+from tfpt.checkpoints import Run
+from tfpt.record_files import write_text
 
 SKIPPED = "skipped.jsonl"
 BROKEN = "broken"

@@ -33,10 +33,14 @@ SENTENCE_ORDER = "sentence_order"
 CAUSAL_LM = "causal_lm"
 SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
+CONTRASTIVE = "contrastive"
+MULTI_LABEL = "multi_label"
+REGRESSION = "regression"
 TOKEN_CLASSIFICATION = "token_classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
+EMBEDDING = "embedding"
 
 FEATURES = {
     TOKEN_IDS: Tensor("int32", ("B", "T"), "entries of the vocabulary, or sentinels; 0 is padding"),
@@ -60,6 +64,9 @@ LABELS = {
     CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
     SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
+    CONTRASTIVE: Tensor("int32", ("B",), "the group of a text: those of one group mean the same"),
+    MULTI_LABEL: Tensor("float32", ("B", "C"), "1 for each label that a row has, else 0"),
+    REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     # Of the first token of each word; 0 elsewhere, of weight 0.
     TOKEN_CLASSIFICATION: Tensor("int32", ("B", "T"), "index into the label names"),
 }
@@ -69,6 +76,10 @@ OUTPUTS = {
     NEXT_SENTENCE: Tensor("float32", ("B", "S", "2"), "logits"),
     SENTENCE_ORDER: Tensor("float32", ("B", "S", "2"), "logits"),
     CLASSIFICATION: Tensor("float32", ("B", "C"), "logits"),
+    CONTRASTIVE: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
+    EMBEDDING: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
+    MULTI_LABEL: Tensor("float32", ("B", "C"), "a logit of each label, on its own"),
+    REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     TOKEN_CLASSIFICATION: Tensor("float32", ("B", "T", "C"), "logits"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),

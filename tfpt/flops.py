@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, features, models, objectives
+from tfpt import config, features, models, objectives, peft
 from tfpt.models.layers import Places, TransformerLayer
 
 _BYTES = 4  # of a float32
@@ -28,7 +28,10 @@ _KEPT_HIDDEN, _KEPT_INNER, _KEPT_ATTENTION = 20, 3, 3
 # Of each logit: itself and its gradient.
 _KEPT_LOGITS = 2
 # Objectives on the pooled state.
-_OF_ROWS = (features.NEXT_SENTENCE, features.SENTENCE_ORDER, features.CLASSIFICATION)
+_OF_ROWS = (
+    *(features.NEXT_SENTENCE, features.SENTENCE_ORDER),
+    *(features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION),
+)
 # Numbers that an optimizer keeps for each weight. Muon keeps a second one for what is no kernel of
 # a layer; see `slot_bytes`.
 _SLOTS = {"adamw": 2, "lamb": 2, "adafactor": 1, "lion": 1, "muon": 1}
@@ -194,9 +197,12 @@ def slot_bytes(shapes: Mapping[str, tuple[int, ...]], optimizer: str) -> int:
 
 
 def size_of(encoder: keras.Model) -> models.Model | None:
-    """The numbers of an encoder of ours; None for another one."""
+    """The numbers of an encoder of ours; None for another one, and where it is adapted.
+
+    An adapted one has few of the products for gradients, and some besides; see `peft`.
+    """
     layers = _layers(encoder)
-    if not layers:
+    if not layers or peft.adaptation_of(encoder):
         return None
     width, hidden_dim = (
         encoder.get_layer("token_embedding").output_dim,
@@ -244,13 +250,13 @@ def batch_of(
     if any(isinstance(layer, Places) for layer in model.layers):
         texts = batch[0].get(features.TEXT_POSITIONS)
         num_states = num_masks + (1 if texts is None else _width(texts))
-    classes = [output for name, output in model.output.items() if name in _OF_ROWS]
+    of_rows = [output.shape for name, output in model.output.items() if name in _OF_ROWS]
     return Batch(
         batch_size=batch_size,
         sequence_length=sequence_length,
         vocabulary_size=model.encoder.get_layer("token_embedding").embeddings.shape[0],
         num_masks=num_masks,
-        num_classes=sum(output.shape[-1] for output in classes),
+        num_classes=sum(shape[-1] if len(shape) > 1 else 1 for shape in of_rows),
         num_states=num_states,
     )
 

@@ -1,7 +1,6 @@
 """Recipes by the name that imports them. Imports no TensorFlow."""
 
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ def find(name: str) -> ModuleType:
             return found
     raise ValueError(
         f"There is no recipe {name!r}: neither tfpt.recipes.{name} nor an importable module {name} "
-        "with a function `config`. tfpt brings bert, classify and tag."
+        "with a function `config`. tfpt brings bert, classify, label, score and tag."
     )
 
 
@@ -48,11 +47,15 @@ def settings_of(name: str, assignments: Sequence[str], verb: str) -> tuple[Modul
     """A recipe for a verb, such as pretrain, and its configuration."""
     module = find(name)
     numbers = module.config()
-    # The labels are what a model of fine-tuning is built for and one of pre-training is not.
-    fitting = "finetune" if len(inspect.signature(module.model).parameters) > 2 else "pretrain"
+    fitting = "finetune" if is_for_finetuning(module) else "pretrain"
     if fitting not in VERBS[verb]:
         raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
     return module, config.override(numbers, assignments)
+
+
+def is_for_finetuning(recipe: ModuleType) -> bool:
+    """Whether its models are fine-tuned, which a report of it tells, and not pre-trained."""
+    return hasattr(recipe, "report")
 
 
 def of_run(path: str) -> ModuleType:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from tfpt import evaluation
-from tfpt.checkpoints import write_json
+from tfpt.record_files import write_json
 
 
 def run_path(out: str | Path, seed: int) -> Path:

@@ -85,4 +85,14 @@ def predict(address, model, texts, grpc, version, pair) -> None:
     answer = client.predict(inputs)
     columns = {name: values.tolist() for name, values in answer.items()}
     for row in zip(*columns.values(), strict=True):
-        click.echo(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False))
+        told = _told(dict(zip(columns, row, strict=True)))
+        click.echo(json.dumps(told, ensure_ascii=False))
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer for a text: of a model of several labels, those it chose, the surest first."""
+    if set(answer) != {"labels", "scores", "chosen"}:
+        return answer
+    rows = zip(answer["scores"], answer["labels"], answer["chosen"], strict=True)
+    found = sorted(((score, label) for score, label, is_chosen in rows if is_chosen), reverse=True)
+    return {"labels": [label for _, label in found], "scores": [score for score, _ in found]}

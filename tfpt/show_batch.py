@@ -23,6 +23,8 @@ PAIRS = {
     features.NEXT_SENTENCE: ("B is from elsewhere", "B follows A"),
     features.SENTENCE_ORDER: ("the other way round: A follows B", "B follows A"),
 }
+# Labels of a row as a whole.
+OF_ROWS = (features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION)
 # Of what stands where a token is to be predicted: the mask, another token, the token itself.
 MASKED, REPLACED, KEPT = "bold yellow", "bold red", "bold green"
 SPECIAL, PADDING, SENTINEL, TEXT_B = "dim", "dim", "magenta", "cyan"
@@ -129,11 +131,10 @@ class _Row(NamedTuple):
                 continue
             if name == features.TOKEN_CLASSIFICATION:
                 said.append(f"{np.sum(weights > 0)} words with a tag")
-            elif name != features.CLASSIFICATION:
+            elif name not in OF_ROWS:
                 said.append(f"{np.sum(weights > 0)} to predict")
-            elif weights > 0:
-                number = int(self.labels[name])
-                said.append(f"label {label_names[number] if label_names else number}")
+            elif (weights > 0).any():
+                said.append(_told_label(name, self.labels[name], label_names))
             else:
                 said.append("a row that does not count")
         if features.TEXT_IDS in self.inputs:
@@ -192,6 +193,12 @@ class _Row(NamedTuple):
                 found.append(Line(told, joined(own, tokenizer, TEXT_B if segment else "")))
         return found
 
+    def _following(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
+        """What follows the last token."""
+        used = np.flatnonzero(self.weights[features.CAUSAL_LM] > 0)
+        last = [(int(self.labels[features.CAUSAL_LM][place]), None) for place in used[-1:]]
+        return [Line("next", joined(last, tokenizer))]
+
     def _tagged(self, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]) -> list[Line]:
         """The words of entities, each with its tag."""
         ids = self.inputs[features.TOKEN_IDS]
@@ -206,11 +213,15 @@ class _Row(NamedTuple):
                 told.append(f"{word.plain} {tag}")
         return [Line("tags", Text(", ".join(told) or "no entity"))]
 
-    def _following(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
-        """What follows the last token."""
-        used = np.flatnonzero(self.weights[features.CAUSAL_LM] > 0)
-        last = [(int(self.labels[features.CAUSAL_LM][place]), None) for place in used[-1:]]
-        return [Line("next", joined(last, tokenizer))]
+
+def _told_label(name: str, label: np.ndarray, label_names: Sequence[str]) -> str:
+    """What the label of a whole row says."""
+    if name == features.REGRESSION:
+        return f"score {label:g}"
+    is_several = name == features.MULTI_LABEL
+    places = np.flatnonzero(label).tolist() if is_several else [int(label)]
+    told = ", ".join(label_names[place] if label_names else str(place) for place in places)
+    return f"label{'s' if len(places) > 1 else ''} {told}" if told else "no label"
 
 
 def joined(

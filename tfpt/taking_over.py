@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpt import config, console
-from tfpt.checkpoints import Run
-from tfpt.pipelines import TextTokenizer, WordPiece
+from tfpt import config, console, objectives, peft
+from tfpt.checkpoints import Run, open_run
+from tfpt.pipelines import TextTokenizer, WordPiece, load_tokenizer
 from tfpt.pipelines.tokenizer import CONTINUATION_PREFIX
 
 # Weights with a row, or a number, for each entry of the vocabulary.
@@ -95,6 +95,54 @@ def with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
             f"{', '.join('model.' + name for name in wrong)}. Leave these out."
         )
     return taken
+
+
+def start_of(settings: Any, recipe: ModuleType) -> tuple[Run | None, Any, TextTokenizer]:
+    """What a fine-tuning begins with; everything that is wrong with it is told here.
+
+    Returns:
+        The run whose encoder is taken over, None from scratch; the settings, with the size of that
+        encoder; the vocabulary.
+
+    Raises:
+        FileNotFoundError: There is no such run or vocabulary, or the run has no checkpoint yet.
+        ValueError: Settings and run do not fit each other.
+    """
+    method = settings.training.adaptation.method
+    if settings.start:
+        source = open_run(settings.start)
+        settings = with_size_of(source, settings, recipe)
+        if getattr(settings.data, "vocabulary", ""):
+            raise ValueError(
+                f"The vocabulary comes from {source.path}; data.vocabulary is for training from "
+                "scratch. Leave it out."
+            )
+        source.weights_path()  # raises before a run folder is made
+        return source, settings, source.tokenizer
+    if method != "none":
+        raise ValueError(
+            f"`training.adaptation.method` {method} trains a little beside weights that are good "
+            "already: it needs a run to start from (--from RUN)."
+        )
+    if not settings.data.vocabulary:
+        raise ValueError(
+            "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
+            "(--set data.vocabulary=vocab.txt)."
+        )
+    return None, settings, load_tokenizer(settings.data.vocabulary)
+
+
+def adapt(model: objectives.Model, adaptation: config.Adaptation, source: Run, run: Run) -> None:
+    """Adapt the encoder of a model, which has the weights of `source`, for a run; and say so.
+
+    The run then keeps only what is trained.
+
+    Raises:
+        ValueError: The encoder cannot be adapted; or the run was begun beside other weights.
+    """
+    peft.adapt(model.encoder, adaptation)
+    run.leave_out_frozen(source, model)
+    console.err.print(f"{adaptation.method}: {peft.counts(model)}", markup=False)
 
 
 def tell(taken: Taken, source: Run) -> None:

@@ -313,7 +313,8 @@ def finetune(
     Args:
         recipe: A module with `dataset(settings, tokenizer)`, `model(settings, tokenizer,
             label_names)`, `report(model, dataset, label_names)` and `MONITOR`, the measure of the
-            best epoch; see recipes/classify.py.
+            best epoch; see recipes/classify.py. Where the model takes numbers from the training
+            rows, also `set_units(model, data)`; see recipes/score.py.
         settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
             taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.
         out: The run folder.
@@ -327,23 +328,7 @@ def finetune(
     numbers: config.FineTuning = settings.training
     distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
-    source = open_run(settings.start) if settings.start else None
-    if source is not None:
-        settings = taking_over.with_size_of(source, settings, recipe)
-        if getattr(settings.data, "vocabulary", ""):
-            raise ValueError(
-                f"The vocabulary comes from {source.path}; data.vocabulary is for training from "
-                "scratch. Leave it out."
-            )
-        source.weights_path()  # raises before a run folder is made
-        tokenizer = source.tokenizer
-    elif settings.data.vocabulary:
-        tokenizer = pipelines.load_tokenizer(settings.data.vocabulary)
-    else:
-        raise ValueError(
-            "Fine-tuning needs a run to start from (--from RUN) or, from scratch, a vocabulary "
-            "(--set data.vocabulary=vocab.txt)."
-        )
+    source, settings, tokenizer = taking_over.start_of(settings, recipe)
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
@@ -366,6 +351,10 @@ def finetune(
         model = recipe.model(settings, tokenizer, data.label_names)
         if source is not None:
             source.restore_best(model.encoder)
+        if source is not None and numbers.adaptation.method != "none":
+            taking_over.adapt(model, numbers.adaptation, source, run)
+        if hasattr(recipe, "set_units"):
+            recipe.set_units(model, data)
         transfer.choose_layers(model, numbers.transfer, data.steps_per_epoch)
         compile(
             model,
@@ -382,9 +371,7 @@ def finetune(
         run,
         steps_per_epoch=data.steps_per_epoch,
         validation=Validation(
-            data=data.validation,
-            monitor=recipe.MONITOR,
-            patience=numbers.patience,
+            data=data.validation, monitor=recipe.MONITOR, patience=numbers.patience
         ),
         callbacks=[_watch(run, numbers), *callbacks],
         verbose=verbose,

@@ -142,7 +142,7 @@ class Watch(keras.callbacks.Callback):
 
     def _measured(self, window: dict[str, float]) -> dict[str, float]:
         """What does not depend on the clock."""
-        names = [name for name in window if name.endswith(("loss", "accuracy"))]
+        names = ["loss", *self.model.state.names]
         weights = [weight.value for weight in self.model.trainable_weights]
         return {
             **{name: window[name] for name in names},

@@ -139,12 +139,13 @@ def features(run, texts, out, fields, layer, pooling, sequence_length, batch_siz
 
 def _loaded(run: str, module: ModuleType) -> tuple[Any, Any, Any]:
     """The model of a run with its best weights, its tokenizer, its settings."""
-    from tfpt import checkpoints
+    from tfpt import checkpoints, peft
 
     opened = checkpoints.open_run(run)
     settings = config.from_dict(module.config(), opened.settings)
     if hasattr(settings, "drawing"):  # the weights of a packed model are those of one that is not
         settings = config.from_dict(settings, {"drawing": {"layout": "padded"}})
-    labels = [opened.label_names] if opened.label_names else []
+    labels = [opened.label_names] if recipe_names.is_for_finetuning(module) else []
     model = checkpoints.load(run, build=lambda run: module.model(settings, run.tokenizer, *labels))
+    peft.merge_if_possible(model.encoder)
     return model, opened.tokenizer, settings

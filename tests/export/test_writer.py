@@ -10,7 +10,7 @@ from tfpt import checkpoints, export, models, objectives, training
 from tfpt.config import FineTuning
 from tfpt.export import writer
 from tfpt.pipelines import Tokenizer
-from tfpt.recipes import classify
+from tfpt.recipes import bert, classify
 
 
 def names(folder):
@@ -96,7 +96,9 @@ def test_only_classifiers_are_exported(save, tokenizer):
     size = models.Model(num_layers=1, hidden_dim=8, num_heads=1, intermediate_dim=8)
     encoder = models.encoder(size, tokenizer.vocabulary_size)
     bert = objectives.model(encoder, objectives.next_sentence(encoder))
-    with pytest.raises(ValueError, match=r"no output `classification`, its outputs are .'next_se"):
+    with pytest.raises(
+        ValueError, match=r"no output `token_classification`, its outputs are .'next_se"
+    ):
         save(bert)
 
 
@@ -162,7 +164,7 @@ def test_a_run_on_pairs_is_exported_with_two_inputs(tokenizer, labels, tmp_path)
 def test_a_run_without_classes_or_without_checkpoint_is_refused(tokenizer, labels, tmp_path):
     checkpoints.Run(tmp_path / "bert", tokenizer=tokenizer)
     with pytest.raises(ValueError, match=r"has no classes to serve\. Fine-tune it first"):
-        export.export_run(classify, tmp_path / "bert", tmp_path / "models")
+        export.export_run(bert, tmp_path / "bert", tmp_path / "models")
     checkpoints.Run(
         tmp_path / "new", tokenizer=tokenizer, settings=classify_settings(), label_names=labels
     )

@@ -1,10 +1,12 @@
 """Which rows train, validate and test."""
 
+import functools
 import gzip
 
 import numpy as np
 import pytest
 
+from tfpt.pipelines import values
 from tfpt.pipelines.splits import read_splits
 
 
@@ -186,3 +188,21 @@ def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepar
 def test_an_unknown_tensorflow_dataset_is_refused():
     with pytest.raises(ValueError, match=r"tfds:no_such_data: .* knows no such data set"):
         read_splits("tfds:no_such_data", text=["text"], label="label")
+
+
+def test_tensorflow_datasets_give_scores_and_lists_of_labels(prepared):
+    import tensorflow_datasets as tfds
+
+    name = prepared("tiny_scores", np.float32, train=examples(0.5, 1.5), validation=examples(2.5))
+    tables = read_splits(name, text=["sentence"], label="label", read_label=values.score_of)
+    assert sorted(tables["train"].labels) == [0.5, 1.5]
+    with pytest.raises(ValueError, match=r"tiny_scores/1\.0\.0:train:1: the field `label` must be"):
+        read_splits(name, text=["sentence"], label="label")
+    read_label = functools.partial(values.classes_of, separator=",")
+    lists = {"train": examples(["a", "b"], [], ["b"]), "validation": examples(["b"])}
+    several = tfds.features.Sequence(tfds.features.ClassLabel(names=["a", "b"]))
+    for number, kind in enumerate((several, tfds.features.Sequence(tfds.features.Text()))):
+        name = prepared(f"tiny_labels_{number}", kind, **lists)
+        tables = read_splits(name, text=["sentence"], label="label", read_label=read_label)
+        assert sorted(tables["train"].labels) == [(), ("a", "b"), ("b",)]
+        assert tables["validation"].labels == [("b",)]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfpt import evaluation
 from tfpt.evaluation import classification_report, evaluate_classification, predictions
+from tfpt.pipelines.batches import untuned
 
 
 def random_rows(num_rows, num_classes, seed, *, absent=(), never=()):
@@ -81,7 +82,7 @@ def classifier_of(table):
 def batches(labels, weights, batch_size):
     features = {"token_ids": np.arange(len(labels), dtype="int32")[:, None]}
     named = {"classification": labels}, {"classification": weights}
-    return tf.data.Dataset.from_tensor_slices((features, *named)).batch(batch_size)
+    return untuned(tf.data.Dataset.from_tensor_slices((features, *named)).batch(batch_size))
 
 
 def test_rows_without_weight_do_not_count_and_the_order_is_kept():

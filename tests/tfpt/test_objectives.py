@@ -10,12 +10,13 @@ import tiny_bert
 
 from tfpt import config, models, objectives
 from tfpt.models.fused import cross_entropy, is_correct
+from tfpt.pipelines.batches import untuned
 
 B, P, V = tiny_bert.B, tiny_bert.P, tiny_bert.V
 
 
 def one_batch(data):
-    return tf.data.Dataset.from_tensors(data)
+    return untuned(tf.data.Dataset.from_tensors(data))
 
 
 def fit(model, dataset, **arguments):
@@ -366,3 +367,23 @@ def test_keras_still_has_the_names_that_are_overridden():
     assert stock.test_function is None
     assert stock.steps_per_execution == 1
     assert {"jit_compile", "run_eagerly", "distribute_strategy"} <= set(dir(stock))
+
+
+def test_averages_follow_the_weights_by_the_momentum():
+    """Against NumPy, from the weights of each step."""
+    model = tiny_bert.compiled(step=config.Step(ema_momentum=0.8))
+    expected = tiny_bert.values(model)
+    first = {path: value.copy() for path, value in expected.items()}
+    for number in range(4):
+        model.train_on_batch(*tiny_bert.rows(seed=number))
+        for path, value in tiny_bert.values(model).items():
+            expected[path] = 0.8 * expected[path] + 0.2 * value
+    found = {path: value.numpy() for path, value in model.averages.items()}
+    assert found.keys() == expected.keys()
+    assert tiny_bert.largest_difference(found, expected) < 1e-6
+    trained = tiny_bert.values(model)
+    assert tiny_bert.largest_difference(found, trained) > 1e-3
+    assert tiny_bert.largest_difference(found, first) > 1e-3
+    with model.averaged():
+        assert tiny_bert.largest_difference(tiny_bert.values(model), found) == 0
+    assert tiny_bert.largest_difference(tiny_bert.values(model), trained) == 0

@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,8 +24,8 @@ def model():
     return tiny_bert.compiled(tiny_bert.pretrainer(dropout_rate=0.1))
 
 
-def test_the_training_state_holds_weights_slots_and_the_states_of_dropout(model):
-    state = checkpoints._training_state(model)
+def test_the_training_state_holds_weights_slots_and_the_states_of_dropout(run, model):
+    state = run._training_state(model)
     assert state["model"].keys() == tiny_bert.values(model).keys()
     # The embeddings and one layer drop; AdamW has two slots for a weight, and counts the steps.
     assert [value.shape for value in state["seeds"].values()] == [(2,), (2,)]
@@ -266,3 +267,16 @@ def test_checkpoints_of_a_version_before_the_release_are_told_apart(run, model):
     for act in (run.restore, run.restore_best):
         with pytest.raises(ValueError, match="was written by a version of tfpt before its release"):
             act(model)
+
+
+def test_a_run_keeps_what_of_the_encoder_no_objective_reads(run):
+    """A pooler, where there are masked words alone: fine-tuning from the run asks for it."""
+    keras.utils.set_random_seed(4)
+    encoder = models.encoder(tiny_bert.size(), tiny_bert.V)
+    model = objectives.model(encoder, objectives.masked_lm(models.at_masks(encoder)))
+    assert "pooler/kernel" not in {weight.path for weight in model.weights}
+    run.save(tiny_bert.compiled(model))
+    keras.utils.set_random_seed(5)
+    other = models.encoder(tiny_bert.size(), tiny_bert.V)
+    run.restore_best(other)
+    assert tiny_bert.largest_difference(tiny_bert.values(other), tiny_bert.values(encoder)) == 0

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import models, objectives, pipelines, training
+from tfpt.pipelines.batches import untuned
 from tfpt.pipelines.tokenizer import SPECIAL_TOKENS
 
 V, T, P, B = 50, 12, 4, 8
@@ -60,7 +61,7 @@ def stream(first_batch=0, *, data=None, batch_size=B):
     """Batches without end: a function of the number of the first."""
     data = rows(4 * B) if data is None else data
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(batch_size, drop_remainder=True)
-    return dataset.repeat().skip(first_batch)
+    return untuned(dataset.repeat().skip(first_batch))
 
 
 def pretrainer(*, seed=1, product_dtype="float32", all_states=False, **changes) -> objectives.Model:

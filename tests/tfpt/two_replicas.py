@@ -14,6 +14,7 @@ import tiny_bert
 
 from tfpt import distribution, training
 from tfpt.objectives.text import Dropout
+from tfpt.pipelines.batches import untuned
 
 
 class KeepLogs(keras.callbacks.Callback):
@@ -45,7 +46,8 @@ def train(name, out):
     )
     np.savez(out / f"{name}.npz", **tiny_bert.values(model))
     # The last batch has five rows: no even share for a replica.
-    uneven = tf.data.Dataset.from_tensor_slices(data).take(2 * tiny_bert.B + 5).batch(tiny_bert.B)
+    uneven = tf.data.Dataset.from_tensor_slices(data).take(2 * tiny_bert.B + 5)
+    uneven = untuned(uneven.batch(tiny_bert.B))
     return {
         "devices": distribution.describe(strategy, tiny_bert.B),
         "history": history,

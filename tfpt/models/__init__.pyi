@@ -1,3 +1,4 @@
+from .embedding import embedder as embedder
 from .sizes import BERT_BASE as BERT_BASE
 from .sizes import BERT_LARGE as BERT_LARGE
 from .sizes import BERT_MINI as BERT_MINI

@@ -8,6 +8,8 @@ Shape letters: B rows, T tokens in a row, S places in a row, M = B * S, H hidden
 H / A, I inner width, P mask slots in a row.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,12 +22,16 @@ def initializer() -> keras.initializers.Initializer:
 
 
 class Linear(keras.layers.Layer):
-    """x @ kernel + bias; `product` leaves the bias to whoever fuses it with what follows."""
+    """x @ kernel + bias; `product` leaves the bias to whoever fuses it with what follows.
+
+    `delta`, where there is one, changes what goes in and what comes out; see the room `peft`.
+    """
 
     def __init__(self, units: int, product_dtype: str = "float32", **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.product_dtype = product_dtype
+        self.delta: Any = None
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
@@ -33,13 +39,27 @@ class Linear(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
-    def product(self, x):
-        """(..., units) of `product_dtype`: x @ kernel, without the bias."""
-        return fused.matmul(x, self.kernel, self.product_dtype)
+    def product(self, x, columns: slice = slice(None)):
+        """x @ kernel, (..., N) of `product_dtype`, and the bias (N,) that is still to be added.
+
+        Args:
+            x: (..., width of the kernel).
+            columns: Those of the N columns that are asked for; all of them.
+        """
+        kernel, bias = self.kernel, self.bias
+        if columns != slice(None):
+            kernel, bias = kernel[:, columns], bias[columns]
+        if self.delta is None:
+            return fused.matmul(x, kernel, self.product_dtype), bias
+        x = self.delta.before(x)
+        product = fused.matmul(x, kernel, self.product_dtype)
+        y = self.delta.after(x, tf.cast(product, tf.float32) + bias, columns)
+        return tf.cast(y, product.dtype), tf.zeros_like(bias)
 
     def call(self, x):
         """float32 (..., units)."""
-        return tf.cast(self.product(x), tf.float32) + self.bias
+        product, bias = self.product(x)
+        return tf.cast(product, tf.float32) + bias
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
@@ -155,6 +175,13 @@ class TransformerLayer(keras.layers.Layer):
         self.dropout_rate = dropout_rate
         self.product_dtype = product_dtype
         self.seed_generator = keras.random.SeedGenerator()
+        # Given by the room `peft`: keys and values besides those of the row; states that the first
+        # layer appends to the row and the last one takes off again; how many of the one or the
+        # other there are, which all tokens attend to.
+        self.prefix: Any = None
+        self.prompts: Any = None
+        self.drops_prompts = False
+        self.num_more_keys = 0
 
     def build(self, x_shape, text_ids_shape, places_shape=None):
         hidden_dim = x_shape[-1]
@@ -186,18 +213,28 @@ class TransformerLayer(keras.layers.Layer):
         """
         # Drawn here, so that what is calculated again is the same.
         seed = self.seed_generator.next() if training and self.dropout_rate else None
+        if self.prompts is not None:
+            x = self.prompts.appended(x)
         if self.rematerialize and training:
-            return fused.rematerialized(self._states, x, text_ids, places, seed)
-        return self._states(x, text_ids, places, seed)
+            states = fused.rematerialized(self._states, x, text_ids, places, seed)
+        else:
+            states = self._states(x, text_ids, places, seed)
+        if self.drops_prompts and places is None:
+            states = states[:, : fused.shape_of(text_ids)[1]]
+        return states
 
     def attention_weights(self, x, text_ids):
         """float32 (B, A, T, T): the share of each token in each token's mixture, for pictures.
 
         Args:
             x: float32 (B, T, H), what the layer is called with.
-            text_ids: int32 (B, T), likewise.
+            text_ids: int32 (B, T), likewise. With a prefix or prompts there are more than T keys.
         """
-        query, key, _ = self._heads(x)
+        if self.prompts is not None:
+            x = self.prompts.appended(x)
+        query, key, value = self._heads(x)
+        if self.prefix is not None:
+            key, _ = self.prefix.appended(key, value)
         return fused.attention_weights(query, key, self._visible(text_ids, None))
 
     def _states(self, x, text_ids, places, seed):
@@ -206,25 +243,16 @@ class TransformerLayer(keras.layers.Layer):
         shape = fused.shape_of(read)
         flat = tf.reshape(read, [-1, shape[-1]])  # (M, H)
         mixed = self._attention(x, None if places is None else read, text_ids, places, seed)
-        flat = self._residual(
-            flat,
-            self.attention_output.product(mixed),
-            (self.attention_output.bias, self.attention_norm),
-            self._noise(fused.shape_of(flat), seed, 1),
-        )
-        inner = fused.bias_gelu(
-            self.intermediate.product(flat), self.intermediate.bias, dtype=self.product_dtype
-        )
-        flat = self._residual(
-            flat,
-            self.output_projection.product(inner),
-            (self.output_projection.bias, self.output_norm),
-            self._noise(fused.shape_of(flat), seed, 2),
-        )
+        noise = self._noise(fused.shape_of(flat), seed, 1)
+        flat = self._residual(flat, mixed, (self.attention_output, self.attention_norm), noise)
+        inner = fused.bias_gelu(*self.intermediate.product(flat), dtype=self.product_dtype)
+        noise = self._noise(fused.shape_of(flat), seed, 2)
+        flat = self._residual(flat, inner, (self.output_projection, self.output_norm), noise)
         return tf.reshape(flat, shape)
 
-    def _residual(self, flat, product, then, noise):
-        bias, norm = then
+    def _residual(self, flat, x, layers, noise):
+        linear, norm = layers
+        product, bias = linear.product(x)
         return fused.bias_dropout_residual_norm(
             *(product, bias, flat, noise, norm.scale, norm.offset),
             block=fused.Block(self.dropout_rate, norm.epsilon),
@@ -233,21 +261,19 @@ class TransformerLayer(keras.layers.Layer):
     def _heads(self, x):
         """Queries, keys and values, (B, A, T, D) each."""
         rows, length, hidden_dim = fused.shape_of(x)
-        product = self.query_key_value.product(tf.reshape(x, [-1, hidden_dim]))
+        product, bias = self.query_key_value.product(tf.reshape(x, [-1, hidden_dim]))
         product = tf.reshape(product, [rows, length, 3 * hidden_dim])
-        return fused.split_heads(product, self.query_key_value.bias, num_heads=self.num_heads)
+        return fused.split_heads(product, bias, num_heads=self.num_heads)
 
     def _heads_at(self, x, read):
         """Queries (B, A, S, D) of the states that are read; keys and values (B, A, T, D) of all."""
         hidden_dim = x.shape[-1]
-        sizes = [hidden_dim, 2 * hidden_dim]
-        kernels = tf.split(self.query_key_value.kernel, sizes, axis=1)
-        biases = tf.split(self.query_key_value.bias, sizes)
         heads = []
-        for states, kernel, bias, count in zip((read, x), kernels, biases, (1, 2), strict=True):
+        for states, first, count in ((read, 0, 1), (x, 1, 2)):
+            columns = slice(first * hidden_dim, (first + count) * hidden_dim)
             rows, length, _ = fused.shape_of(states)
             flat = tf.reshape(states, [-1, hidden_dim])
-            product = fused.matmul(flat, kernel, self.product_dtype)
+            product, bias = self.query_key_value.product(flat, columns)
             product = tf.reshape(product, [rows, length, count * hidden_dim])
             heads += fused.split_heads(product, bias, num_heads=self.num_heads, num_parts=count)
         return heads
@@ -255,20 +281,24 @@ class TransformerLayer(keras.layers.Layer):
     def _attention(self, x, read, text_ids, places, seed):
         """(M, H): for each state that is read, None for all, a mixture of the values of its row."""
         query, key, value = self._heads(x) if read is None else self._heads_at(x, read)
-        rows, length, _ = fused.shape_of(x)
-        count = length if read is None else fused.shape_of(read)[1]
-        noise = self._noise([rows, self.num_heads, count, length], seed, 0)
-        mixed = fused.attention(
-            query, key, value, self._visible(text_ids, places), noise, rate=self.dropout_rate
-        )
+        if self.prefix is not None:
+            key, value = self.prefix.appended(key, value)
+        shape = [*fused.shape_of(query)[:3], fused.shape_of(key)[2]]
+        visible = self._visible(text_ids, places)
+        noise = self._noise(shape, seed, 0)
+        mixed = fused.attention(query, key, value, visible, noise, rate=self.dropout_rate)
         return fused.join_heads(mixed)
 
     def _visible(self, text_ids, places):
         """bool (B, 1, 1, T), or (B, 1, S, T) where packed: what a token attends to."""
-        if not self.packed:
-            return text_ids[:, None, None, :] != 0
-        of_read = text_ids if places is None else tf.gather(text_ids, places, batch_dims=1)
-        return of_read[:, None, :, None] == text_ids[:, None, None, :]
+        if self.packed:
+            of_read = text_ids if places is None else tf.gather(text_ids, places, batch_dims=1)
+            return of_read[:, None, :, None] == text_ids[:, None, None, :]
+        visible = text_ids[:, None, None, :] != 0
+        if not self.num_more_keys:
+            return visible
+        more = [[0, 0], [0, 0], [0, 0], [0, self.num_more_keys]]
+        return tf.pad(visible, more, constant_values=True)
 
     @staticmethod
     def _noise(shape, seed, number: int):

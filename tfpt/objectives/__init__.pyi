@@ -1,8 +1,11 @@
+from .contrastive import contrastive as contrastive
 from .keras_model import Model as Model
 from .keras_model import model as model
 from .objective import Objective as Objective
 from .text import classification as classification
 from .text import masked_lm as masked_lm
+from .text import multi_label as multi_label
 from .text import next_sentence as next_sentence
+from .text import regression as regression
 from .text import sentence_order as sentence_order
-from .text import token_classification as token_classification
+from .tokens import token_classification as token_classification

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import config, distribution, features
+from tfpt import config, distribution, features, peft
 from tfpt.models import fused
+from tfpt.objectives import gradients as gradients_of
 from tfpt.objectives.input_clock import InputClock
 from tfpt.objectives.objective import Objective
 from tfpt.objectives.of_keras import check_optimizer, take_summed_gradients
@@ -87,13 +88,26 @@ class Model(keras.Model):
             step: See `config.Step`.
             clip_norm: Largest global norm of a gradient; 0 is no limit.
             total_steps: Steps that training ends at.
+
+        Raises:
+            ValueError: A batch in parts, where rows are compared with each other.
         """
+        if self._crosses_rows and step.accumulation_steps * step.cpu_shards > 1:
+            names = ", ".join(one.name for one in self.objectives if one.across_rows)
+            raise ValueError(
+                f"{names} compares the rows of a batch with each other, so that parts of it would "
+                "be batches of their own. Leave step.accumulation_steps and step.cpu_shards at 1."
+            )
         self._take(step, clip_norm=clip_norm, total_steps=total_steps)
         if step.ema_momentum:
             self.averages.update(
                 {
+                    # A copy: Keras takes a variable of TensorFlow's as its own.
                     weight.path: keras.Variable(
-                        weight.value, dtype=weight.dtype, trainable=False, name="average"
+                        tf.identity(weight.value),
+                        dtype=weight.dtype,
+                        trainable=False,
+                        name="average",
                     ).value
                     for weight in self.trainable_weights
                 }
@@ -159,6 +173,11 @@ class Model(keras.Model):
         """Keras calls it at the start of `fit`."""
         if self.train_function is None or force:
             check_optimizer(self.optimizer)
+            if peft.rank_budget(self) and not self.total_steps:
+                raise ValueError(
+                    "The ranks of adalora fall with the time: compile by `training.compile(model, "
+                    "total_steps=, ...)`."
+                )
             # Its variables cannot be made inside of a step.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
@@ -209,11 +228,12 @@ class Model(keras.Model):
         scale = self.state.loss_scale.value
         targets = self._global_targets(batch[2])
         local = self._gradients
-        if self.jit_compile and distribution.num_replicas() > 1:
+        if self.jit_compile and distribution.num_replicas() > 1 and not self._crosses_rows:
             # Collective operations stay outside. Made anew for each replica, whose variables it
             # reads.
             local = tf.function(local, jit_compile=True, autograph=False)
         gradients, sums = distribution.summed(local(batch, targets, scale))
+        gradients = gradients_of.regularized(gradients, self.trainable_weights, scale)
 
         norm = tf.linalg.global_norm(gradients) / scale
         is_finite = tf.math.is_finite(norm) & tf.reduce_all(tf.math.is_finite(sums))
@@ -238,6 +258,10 @@ class Model(keras.Model):
         self.state.add(distribution.summed(sums))
 
     @property
+    def _crosses_rows(self) -> bool:
+        return any(objective.across_rows for objective in self.objectives)
+
+    @property
     def _scales_loss(self) -> bool:
         return _computes_in_float16(self)
 
@@ -254,12 +278,12 @@ class Model(keras.Model):
         count = self.step.accumulation_steps
         if count == 1:
             return self._shards(batch, targets, scale)
-        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+        parts = tf.nest.map_structure(lambda rows: gradients_of.divided(rows, count), batch)
 
         def add(number, gradients, sums):
             part = tf.nest.map_structure(lambda rows: rows[number], parts)
             more, more_sums = self._shards(part, targets, scale)
-            return number + 1, _added(gradients, more), sums + more_sums
+            return number + 1, gradients_of.added(gradients, more), sums + more_sums
 
         nothing = [tf.zeros(weight.shape) for weight in self.trainable_weights]
         no_sums = tf.zeros([len(self.state.names) + len(COUNTS), 2])
@@ -277,12 +301,12 @@ class Model(keras.Model):
         count = self.step.cpu_shards
         if count == 1:
             return self._part(batch, targets, scale)
-        parts = tf.nest.map_structure(lambda rows: _divided(rows, count), batch)
+        parts = tf.nest.map_structure(lambda rows: gradients_of.divided(rows, count), batch)
         gradients, sums = self._part(tf.nest.map_structure(lambda x: x[0], parts), targets, scale)
         for number in range(1, count):
             part = tf.nest.map_structure(lambda rows, number=number: rows[number], parts)
             more, more_sums = self._part(part, targets, scale)
-            gradients, sums = _added(gradients, more), sums + more_sums
+            gradients, sums = gradients_of.added(gradients, more), sums + more_sums
         return gradients, sums
 
     def _part(self, batch: Any, targets: Any, scale: Any) -> tuple[list[Any], Any]:
@@ -300,7 +324,7 @@ class Model(keras.Model):
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        return [_dense(gradient) for gradient in gradients], sums
+        return [gradients_of.dense(gradient) for gradient in gradients], sums
 
     def _target_losses(self, labels, outputs) -> dict[str, Any]:
         return {
@@ -353,6 +377,10 @@ class Model(keras.Model):
         for weight in self.trainable_weights if self.averages else ():
             average = self.averages[weight.path]
             average.assign_add(left * (weight.value - average))
+        if budget := peft.rank_budget(self):
+            paths = [weight.path for weight in self.trainable_weights]
+            by_path = dict(zip(paths, gradients, strict=True))
+            budget.update(by_path, self.state.steps.value, self.total_steps, self.averages)
 
 
 def _parts(data: Any) -> tuple[Any, Any, Any]:
@@ -363,31 +391,6 @@ def _parts(data: Any) -> tuple[Any, Any, Any]:
             f"received {tf.nest.map_structure(type, data)}."
         )
     return data
-
-
-def _divided(rows: Any, count: int) -> Any:
-    """(B, ...) -> (count, B / count, ...)."""
-    size = rows.shape[0]
-    if size is None or size % count:
-        told = "unknown many" if size is None else size
-        raise ValueError(
-            f"A device's {told} rows cannot be gone through in {count} even parts. Choose a batch "
-            "size that is a multiple of devices * accumulation_steps * cpu_shards, the same for "
-            "every batch (`batch(..., drop_remainder=True)`)."
-        )
-    return tf.reshape(rows, [count, size // count, *rows.shape[1:]])
-
-
-def _added(gradients: list[Any], more: list[Any]) -> list[Any]:
-    return [one + other for one, other in zip(gradients, more, strict=True)]
-
-
-def _dense(gradient: Any) -> Any:
-    """A gradient of gathered rows as a whole table; backbones of keras-hub have such."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows = gradient.dense_shape[0]
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
 
 
 def _computes_in_float16(model_: keras.Model) -> bool:

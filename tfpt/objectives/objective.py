@@ -21,3 +21,5 @@ class Objective:
     metrics: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     inputs: Mapping[str, keras.KerasTensor] = field(default_factory=dict)  # besides the encoder's
     weight: float = 1.0  # factor of the loss in the sum
+    # Whether the loss of a row depends on the others: then a batch is not gone through in parts.
+    across_rows: bool = False

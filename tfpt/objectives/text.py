@@ -4,6 +4,8 @@ Shape letters: B rows, T tokens in a row, P mask slots in a row, S texts in a ro
 V vocabulary, C classes.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -115,15 +117,9 @@ def classification(
     Raises:
         ValueError: Fewer than 2 classes, or the encoder is packed.
     """
-    _check_num_classes(num_classes)
-    if len(encoder.output[features.POOLED_OUTPUT].shape) > 2:
-        raise ValueError(
-            "`classification` takes one text, or pair, to a row; the encoder is a packed one. "
-            "Build it without packed=True: the weights are the same."
-        )
-    pooled = Dropout(dropout_rate, name="classification_dropout")(
-        encoder.output[features.POOLED_OUTPUT]
-    )
+    if num_classes < 2:
+        raise ValueError(f"`num_classes` must be at least 2; received {num_classes}.")
+    pooled = _dropped_state(encoder, features.CLASSIFICATION, dropout_rate)
     return Objective(
         name=features.CLASSIFICATION,
         output=Linear(num_classes, name="classification_head")(pooled),
@@ -132,41 +128,87 @@ def classification(
     )
 
 
-def token_classification(
-    encoder: keras.Model, *, num_classes: int, dropout_rate: float = 0.1
+def regression(
+    encoder: keras.Model, *, dropout_rate: float = 0.1, mean: float = 0.0, deviation: float = 1.0
 ) -> Objective:
-    """Tell the class of each token, such as the tag of the word it begins.
+    """Tell a score of a text or of a pair of texts, such as how alike they are.
 
-    Rows of an encoder that is packed are told as any other: each token is a target of its own.
+    The head tells by how many deviations a score differs from the mean, and the loss is the square
+    of what it is wrong by, in deviations: learning is as easy in any units. The output is in the
+    units of the data, and so is the metric, the absolute error.
 
     Args:
-        encoder: With `sequence_output` (B, T, H).
-        num_classes: C, at least 2.
-        dropout_rate: Share of the states dropped in training, in [0, 1).
+        encoder: With `pooled_output` (B, H); that of `models.at_first` is the fastest.
+        dropout_rate: Share of the pooled state dropped in training, in [0, 1).
+        mean: Of the training rows' scores. It and `deviation` are weights of the layer
+            `regression_units` that are not trained, so that they are saved and exported with the
+            others; `Units.adapt` sets them.
+        deviation: The standard deviation of the training rows' scores, positive.
 
     Returns:
-        An objective with the output `token_classification`, logits float32 (B, T, C).
+        An objective with the output `regression`, float32 (B,).
 
     Raises:
-        ValueError: Fewer than 2 classes.
-
-    Source: Devlin et al. 2019, section 5.3, https://arxiv.org/abs/1810.04805.
+        ValueError: The deviation is not positive, or the encoder is packed.
     """
-    _check_num_classes(num_classes)
-    states = Dropout(dropout_rate, name="token_classification_dropout")(
-        encoder.output[features.SEQUENCE_OUTPUT]
-    )
+    pooled = _dropped_state(encoder, features.REGRESSION, dropout_rate)
+    units = Units(mean, deviation, name="regression_units")
     return Objective(
-        name=features.TOKEN_CLASSIFICATION,
-        output=Linear(num_classes, name="token_classification_head")(states),
-        loss=cross_entropy,
-        metrics={"accuracy": is_correct},
+        name=features.REGRESSION,
+        output=units(Linear(1, name="regression_head")(pooled)),
+        loss=lambda scores, outputs: tf.square((outputs - scores) / units.deviation),
+        metrics={"absolute_error": lambda scores, outputs: tf.abs(outputs - scores)},
     )
 
 
-def _check_num_classes(num_classes: int) -> None:
-    if num_classes < 2:
-        raise ValueError(f"`num_classes` must be at least 2; received {num_classes}.")
+def multi_label(
+    encoder: keras.Model, *, num_classes: int, dropout_rate: float = 0.1, threshold: float = 0.5
+) -> Objective:
+    """Tell which labels a text or a pair of texts has: any number of them, each on its own.
+
+    Args:
+        encoder: With `pooled_output` (B, H); that of `models.at_first` is the fastest.
+        num_classes: C, at least 1.
+        dropout_rate: Share of the pooled state dropped in training, in [0, 1).
+        threshold: The probability from which on a row is said to have a label, in (0, 1); for the
+            accuracy, and kept in the layer `multi_label_head` for reports and exports.
+
+    Returns:
+        An objective with the output `multi_label`, logits float32 (B, C).
+
+    Raises:
+        ValueError: No class, a threshold out of range, or the encoder is packed.
+    """
+    if num_classes < 1:
+        raise ValueError(f"`num_classes` must be at least 1; received {num_classes}.")
+    pooled = _dropped_state(encoder, features.MULTI_LABEL, dropout_rate)
+    head = LabelHead(num_classes, threshold, name="multi_label_head")
+    return Objective(
+        name=features.MULTI_LABEL,
+        output=head(pooled),
+        loss=_sigmoid_cross_entropy,
+        metrics={
+            "accuracy": lambda labels, logits: tf.cast(
+                (logits >= head.threshold_logit) == (labels > 0.5), tf.float32
+            )
+        },
+    )
+
+
+def _sigmoid_cross_entropy(labels, logits):
+    """float32 (B, C) of 0 and 1, (B, C) -> float32 (B, C), in nats; of any finite logit finite."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+
+def _dropped_state(encoder: keras.Model, name: str, dropout_rate: float) -> keras.KerasTensor:
+    """float32 (B, H): the pooled state that the head of an objective reads."""
+    pooled = encoder.output[features.POOLED_OUTPUT]
+    if len(pooled.shape) > 2:
+        raise ValueError(
+            f"`{name}` takes one text, or pair, to a row; the encoder is a packed one. "
+            "Build it without packed=True: the weights are the same."
+        )
+    return Dropout(dropout_rate, name=f"{name}_dropout")(pooled)
 
 
 class MaskedLMHead(keras.layers.Layer):
@@ -198,8 +240,7 @@ class MaskedLMHead(keras.layers.Layer):
         shape = fused.shape_of(states)
         x = tf.reshape(states, [-1, shape[-1]])  # (B * P, H)
         x = fused.bias_gelu_norm(
-            self.transform.product(x),
-            self.transform.bias,
+            *self.transform.product(x),
             self.norm.scale,
             self.norm.offset,
             dtype=dtype,
@@ -211,6 +252,60 @@ class MaskedLMHead(keras.layers.Layer):
 
     def compute_output_shape(self, states_shape):
         return (*states_shape[:-1], self.token_embedding.embeddings.shape[0])
+
+
+class Units(keras.layers.Layer):
+    """(B, 1), in deviations from the mean -> (B,), in the units of the data."""
+
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        _check_deviation(deviation)
+        self.first_values = (mean, deviation)
+
+    def build(self, states_shape):
+        self.mean, self.deviation = (
+            self.add_weight(
+                name=name,
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+            )
+            for name, value in zip(("mean", "deviation"), self.first_values, strict=True)
+        )
+
+    def adapt(self, mean: float, deviation: float) -> None:
+        """Take the mean and the standard deviation of other scores."""
+        _check_deviation(deviation)
+        self.mean.assign(mean)
+        self.deviation.assign(deviation)
+
+    def call(self, x):
+        return x[:, 0] * self.deviation + self.mean
+
+    def compute_output_shape(self, states_shape):
+        return states_shape[:1]
+
+
+def _check_deviation(deviation: float) -> None:
+    if not deviation > 0:
+        raise ValueError(f"`deviation` must be positive; received {deviation}.")
+
+
+class LabelHead(Linear):
+    """A logit of each label, and the probability from which on a row is said to have it."""
+
+    def __init__(self, num_classes: int, threshold: float, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        if not 0 < threshold < 1:
+            raise ValueError(
+                f"`threshold` is a probability, in (0, 1); received threshold={threshold}."
+            )
+        self.threshold = threshold
+
+    @property
+    def threshold_logit(self) -> float:
+        """The logit whose sigmoid is the threshold."""
+        return math.log(self.threshold / (1 - self.threshold))
 
 
 class Dropout(keras.layers.Layer):

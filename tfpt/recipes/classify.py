@@ -5,14 +5,16 @@ tfpt finetune classify --from runs/bert --set data.name=reviews --out runs/revie
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import tfpt.config
-from tfpt import evaluation, models, objectives, pipelines
-from tfpt.config import check
+from tfpt import models, objectives, pipelines
+from tfpt.recipes import labelled_texts
+
+if TYPE_CHECKING:
+    from tfpt.evaluation import ClassificationReport
 
 MONITOR = "val_classification_accuracy"  # the best epoch has most of it
 
@@ -31,8 +33,7 @@ class Data:
     vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
 
     def __post_init__(self) -> None:
-        check(self, "text", len(self.text) in (1, 2), "one column or two")
-        check(self, "sequence_length", self.sequence_length >= 8, "at least 8 tokens")
+        labelled_texts.check_data(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +49,7 @@ class Config:
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
     def __post_init__(self) -> None:
-        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
-        if self.data.sequence_length > self.model.max_sequence_length:
-            raise ValueError(
-                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
-                f"positions for {self.model.max_sequence_length} tokens; lower it."
-            )
+        labelled_texts.check_numbers(self)
 
 
 def config() -> Config:
@@ -65,14 +61,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]
 ) -> objectives.Model:
     """The encoder with a classification head on its pooled state."""
-    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
-        warnings.warn(
-            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=2
-        )
-    size = replace(settings.model, dropout_rate=settings.dropout_rate)
-    encoder = models.encoder(
-        size, tokenizer.vocabulary_size, product_dtype=settings.training.product_dtype
-    )
+    encoder = labelled_texts.encoder(settings, tokenizer)
     return objectives.model(
         encoder,
         objectives.classification(
@@ -86,11 +75,7 @@ def model(
 def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.TextClassification:
     """The labelled texts as batches."""
     data = settings.data
-    if not data.name:
-        raise ValueError(
-            "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
-            "jsonl, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
-        )
+    labelled_texts.check_name(data)
     texts = pipelines.text_classification(
         data.name,
         tokenizer,
@@ -105,6 +90,8 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.T
 
 def report(
     model: objectives.Model, dataset: Any, label_names: Sequence[str]
-) -> evaluation.ClassificationReport:
+) -> ClassificationReport:
     """What it gets right of a finite data set."""
+    from tfpt import evaluation  # which loads TensorFlow
+
     return evaluation.evaluate_classification(model, dataset, label_names)

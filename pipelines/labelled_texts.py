@@ -1,0 +1,140 @@
+"""Texts, or pairs of texts, with a label each, as batches of (features, labels, weights).
+
+Shape letters: B rows in a batch, T tokens in a row, N rows of a split.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpt import features
+from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features
+from tfpt.pipelines.packing import check_sequence_length
+from tfpt.pipelines.special_tokens import require_roles
+from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION
+from tfpt.pipelines.tables import Table
+from tfpt.pipelines.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split, tokenized, in the order of the file."""
+
+    texts: tuple[tf.RaggedTensor, ...]  # one or two, int32 (N, None) each
+    labels: np.ndarray  # (N, ...): numbers that fit the dtype of the label in features.py
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledTexts:
+    """Labelled texts, ready to train on, validate and test.
+
+    Every batch has B rows: the last one of a split is filled up with rows of weight 0.
+    """
+
+    name: str  # of label and weight, as features.py has it
+    splits: dict[str, Split]  # "train", "validation" and, where there is one, "test"
+    tokenizer: TextTokenizer
+    sequence_length: int  # T
+    batch_size: int  # B
+    seed: int
+
+    @property
+    def num_train(self) -> int:
+        """Training rows."""
+        return len(self.splits[TRAIN].labels)
+
+    @property
+    def num_validation(self) -> int:
+        """Validation rows."""
+        return len(self.splits[VALIDATION].labels)
+
+    @property
+    def num_test(self) -> int:
+        """Test rows; 0 where there is no test split."""
+        return len(self.splits[TEST].labels) if TEST in self.splits else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that hold every training row once."""
+        return self._batches(TRAIN).num_batches
+
+    @cached_property
+    def train(self) -> tf.data.Dataset:
+        """The training rows, each once, in another order each time it is gone through.
+
+        The orders follow from the seed (and from `tf.random.set_seed`, where that was called).
+        """
+        return self._batches(TRAIN).shuffled()
+
+    @cached_property
+    def validation(self) -> tf.data.Dataset:
+        """The validation rows, in the order of the file."""
+        return self._batches(VALIDATION).in_order()
+
+    @cached_property
+    def test(self) -> tf.data.Dataset | None:
+        """The test rows, in the order of the file; None where there is no test split."""
+        return self._batches(TEST).in_order() if TEST in self.splits else None
+
+    def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
+        """Training batches without end, from any batch number on; see `RowBatches.endless`."""
+        return self._batches(TRAIN).endless(first_batch)
+
+    def _batches(self, name: str) -> RowBatches:
+        split = self.splits[name]
+
+        def draw(row, weights):
+            batch = self._batch(split, row, weights)
+            return self._weighted(batch) if name == TRAIN else batch
+
+        return RowBatches(
+            num_rows=len(split.labels), batch_size=self.batch_size, seed=self.seed, draw=draw
+        )
+
+    def _weighted(self, batch: Any) -> Any:
+        """A training batch with what its rows weigh: as much as each other."""
+        return batch
+
+    def _batch(self, split: Split, row, weights):
+        """The rows as `(features, labels, weights)`."""
+        inputs = packed_features(
+            [tf.gather(text, row) for text in split.texts],
+            self.tokenizer,
+            batch_size=self.batch_size,
+            sequence_length=self.sequence_length,
+        )
+        labels = tf.gather(split.labels, row)  # (B, ...)
+        labels = tf.cast(labels, features.LABELS[self.name].dtype)
+        ones = [1] * (labels.shape.rank - 1)
+        weights = tf.broadcast_to(tf.reshape(weights, [self.batch_size, *ones]), labels.shape)
+        return inputs, {self.name: labels}, {self.name: weights}
+
+
+def check_rows(
+    tokenizer: TextTokenizer, num_texts: int, *, sequence_length: int, batch_size: int
+) -> None:
+    """Raise a ValueError where rows of such sizes cannot be made with a vocabulary."""
+    check_sequence_length(sequence_length, num_texts)
+    require_roles(tokenizer, "pad", "cls", "sep")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1 row; received {batch_size}.")
+
+
+def split_of(
+    table: Table, labels: np.ndarray, tokenizer: TextTokenizer, sequence_length: int
+) -> Split:
+    """The rows of a table, with their labels as numbers."""
+    texts = []
+    for column in zip(*table.rows, strict=True):
+        parts = [
+            # Tokens past the length of a row never reach one.
+            tokenizer.tokenize(tf.constant(column[first : first + TEXTS_AT_ONCE]))[
+                :, :sequence_length
+            ]
+            for first in range(0, len(column), TEXTS_AT_ONCE)
+        ]
+        texts.append(tf.concat(parts, axis=0))
+    return Split(tuple(texts), labels)

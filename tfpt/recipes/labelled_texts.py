@@ -1,0 +1,54 @@
+"""What the recipes for labelled texts share: the checks of their numbers, and the encoder."""
+
+from __future__ import annotations  # an annotation would load TensorFlow
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tfpt import models, pipelines
+from tfpt.config import check
+
+if TYPE_CHECKING:
+    import keras
+
+
+def check_data(data: Any) -> None:
+    """Raise a ValueError where the columns or the length of a recipe's `Data` are out of range."""
+    check(data, "text", len(data.text) in (1, 2), "one column or two")
+    check(data, "sequence_length", data.sequence_length >= 8, "at least 8 tokens")
+
+
+def check_numbers(settings: Any) -> None:
+    """Raise a ValueError where dropout or length of a recipe's `Config` are out of range."""
+    check(settings, "dropout_rate", 0 <= settings.dropout_rate < 1, "a share in [0, 1)")
+    if settings.data.sequence_length > settings.model.max_sequence_length:
+        raise ValueError(
+            f"`data.sequence_length` is {settings.data.sequence_length}, but the model has "
+            f"positions for {settings.model.max_sequence_length} tokens; lower it."
+        )
+
+
+def check_name(data: Any) -> None:
+    """Raise a ValueError where a recipe's `Data` names no texts."""
+    if not data.name:
+        raise ValueError(
+            "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
+            "jsonl, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
+        )
+
+
+def encoder(settings: Any, tokenizer: pipelines.TextTokenizer) -> keras.Model:
+    """The encoder of a recipe's `Config`, with the dropout of fine-tuning."""
+    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
+        warnings.warn(
+            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=3
+        )
+    size = replace(settings.model, dropout_rate=settings.dropout_rate)
+    training = settings.training
+    return models.encoder(
+        size,
+        tokenizer.vocabulary_size,
+        product_dtype=training.product_dtype,
+        rematerialize=training.rematerialize,
+    )
