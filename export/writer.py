@@ -7,21 +7,27 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfpt import checkpoints, config, features, peft, state_files
 from tfpt.export.classifier import class_answers
+from tfpt.export.entity_spans import Tags
 from tfpt.export.labeller import label_answers
 from tfpt.export.scorer import score_answers
+from tfpt.export.tagger import Tagger
 from tfpt.export.text_model import Answers, TextModel
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
 
 # The outputs of models that can be exported.
-_EXPORTED = (features.MULTI_LABEL, features.REGRESSION, features.CLASSIFICATION)
+_EXPORTED = (
+    *(features.MULTI_LABEL, features.REGRESSION, features.CLASSIFICATION),
+    features.TOKEN_CLASSIFICATION,
+)
 
 
 def saved_model(
@@ -32,6 +38,7 @@ def saved_model(
     labels: Sequence[str] = (),
     sequence_length: int = 128,
     num_texts: int = 1,
+    separator: str = " ",
 ) -> Path:
     """Write a fine-tuned model as the next version below `path`, as TF Serving expects it.
 
@@ -41,10 +48,20 @@ def saved_model(
         classification  `label`, string (B,), `score`, float32 (B,), and `scores`, float32 (B, C);
         multi_label     `labels`, string, `scores`, float32, and `chosen`, bool, (B, C) each: every
                         label, its probability, and whether that reaches the threshold;
-        regression      `score`, float32 (B,), in the units of the data.
+        regression      `score`, float32 (B,), in the units of the data;
+        token_classification    the entities of each text from left to right: how many it has,
+                        `count` int32 (B,), and, (B, E) with E the most of a text in the request,
+                        `label` and `text` (strings), `score` (float32, the mean probability of the
+                        tags of its words), `start` and `end` (int64, bytes of the text as it was
+                        given; `text` is what lies between them), `char_start` and `char_end`
+                        (int64, characters). Past `count` stand "" and 0. Words are what stands
+                        between white space, so that punctuation at a word is a part of it; at the
+                        ends of an entity it is taken off. Tags are read strictly, see
+                        `pipelines.tags`.
 
     The signature `tokens` gives the same for `token_ids`, `segment_ids` and `padding_mask`, int32
-    (B, T), as training packs them. Tokenizer, vocabulary and labels are inside; reading it needs
+    (B, T), as training packs them; of a tagger `label` and `score` (B, T) and `scores` (B, T, C).
+    Tokenizer, vocabulary and labels are inside; reading it needs
     TensorFlow and, but for a byte pair tokenizer, tensorflow-text. The version appears when it is
     whole.
 
@@ -58,6 +75,7 @@ def saved_model(
         labels: The name of each class or label, by its id; of a regression none.
         sequence_length: Most tokens in a row; longer texts are cut.
         num_texts: 1, or 2 for a model of pairs.
+        separator: Of the words of a tagger, as it was trained; "" where each character is a word.
 
     Returns:
         The folder that was written, such as models/sst2/1.
@@ -68,6 +86,7 @@ def saved_model(
     """
     check_sequence_length(sequence_length, num_texts)
     _check(model, tokenizer, labels, sequence_length)
+    _check_texts(model, num_texts, separator)
     if not tokenizer.in_graph:
         warnings.warn(
             f"{path} gets the signature `tokens` alone, which takes token ids: without "
@@ -85,14 +104,13 @@ def saved_model(
             tokenizer.save(assets)
             if labels:
                 (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
-            module = TextModel(
-                model,
-                tokenizer,
-                _answers(model, labels),
-                sequence_length=sequence_length,
-                num_texts=num_texts,
-                assets=assets,
-            )
+            module: TextModel | Tagger
+            shared: dict[str, Any] = {"sequence_length": sequence_length, "assets": assets}
+            if _is_tagger(model):
+                module = Tagger(model, tokenizer, labels, separator=separator, **shared)
+            else:
+                answers = _answers(model, labels)
+                module = TextModel(model, tokenizer, answers, num_texts=num_texts, **shared)
             _save(module, partial)
         version = folder / str(_next_version(folder))
         partial.rename(version)
@@ -131,13 +149,19 @@ def export_run(recipe: ModuleType, run_path: str | Path, path: str | Path) -> Pa
         run_path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
     peft.merge_if_possible(model.encoder)  # less to compute
+    data = settings.data
+    of_texts: dict[str, Any] = (
+        {"separator": " " if data.separated else ""}
+        if _is_tagger(model)
+        else {"num_texts": len(data.text)}
+    )
     return saved_model(
         model,
         run.tokenizer,
         path,
         labels=run.label_names,
-        sequence_length=settings.data.sequence_length,
-        num_texts=len(settings.data.text),
+        sequence_length=data.sequence_length,
+        **of_texts,
     )
 
 
@@ -151,6 +175,8 @@ def _check(
         raise ValueError(
             f"The model tells {num_classes} classes apart; received {len(labels)} labels: {labels}."
         )
+    if _is_tagger(model):
+        Tags(labels)  # raises where they are no tags
     table = model.get_layer("token_embedding").embeddings
     if table.shape[0] != tokenizer.vocabulary_size:
         raise ValueError(
@@ -163,6 +189,19 @@ def _check(
             f"`sequence_length` is {sequence_length}, but the model has positions for {positions} "
             "tokens."
         )
+
+
+def _check_texts(model: keras.Model, num_texts: int, separator: str) -> None:
+    if _is_tagger(model) and num_texts != 1:
+        raise ValueError(f"A tagger takes one text; received num_texts={num_texts}.")
+    if separator not in ("", " "):
+        raise ValueError(f"`separator` is a blank or nothing; received {separator!r}.")
+    if not _is_tagger(model) and not separator:
+        raise ValueError("`separator` is of a tagger, and the model is a classifier. Leave it out.")
+
+
+def _is_tagger(model: keras.Model) -> bool:
+    return _kind(model) == features.TOKEN_CLASSIFICATION
 
 
 def _kind(model: keras.Model) -> str:
@@ -188,7 +227,7 @@ def _answers(model: keras.Model, labels: Sequence[str]) -> Answers:
     return class_answers(labels)
 
 
-def _save(module: TextModel, folder: Path) -> None:
+def _save(module: TextModel | Tagger, folder: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     signatures = module.signatures()
     try:

@@ -44,12 +44,15 @@ from .store import verified_blocks as verified_blocks
 from .store import verify_store as verify_store
 from .store_writer import write_store as write_store
 from .tables import read_texts as read_texts
+from .tagged_words import TagColumns as TagColumns
 from .tfrecord_writer import write_records as write_records
 from .tfrecords import Records as Records
 from .tfrecords import damage_named as damage_named
 from .tfrecords import open_records as open_records
 from .tfrecords import read_records as read_records
 from .tfrecords import verify_records as verify_records
+from .token_classification import TokenClassification as TokenClassification
+from .token_classification import token_classification as token_classification
 from .tokenizer import TextTokenizer as TextTokenizer
 from .tokenizer import Tokenizer as Tokenizer
 from .tokenizer import load_tokenizer as load_tokenizer

@@ -199,17 +199,18 @@ def report(title: str, report: dict[str, Any], measures: dict[str, float]) -> No
 
 
 def _classes(title: str, report: dict[str, Any]) -> None:
+    counted = "entities" if "num_entities" in report else "rows"
     rows = [
         [
             name,
             *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")),
-            f"{row['num_rows']:,}",
+            f"{row[f'num_{counted}']:,}",
         ]
         for name, row in report["classes"].items()
     ]
     averages = [f"{report[f'macro_{key}']:.4f}" for key in ("precision", "recall", "f1")]
-    rows.append(["mean over classes", *averages, f"{report['num_rows']:,}"])
-    table(title, ["class", "precision", "recall", "F1", "rows"], rows)
+    rows.append(["mean over classes", *averages, f"{report[f'num_{counted}']:,}"])
+    table(title, ["class", "precision", "recall", "F1", counted], rows)
 
 
 def _confusion(names: list[str], counts: list[list[int]]) -> None:

@@ -36,6 +36,7 @@ CLASSIFICATION = "classification"
 CONTRASTIVE = "contrastive"
 MULTI_LABEL = "multi_label"
 REGRESSION = "regression"
+TOKEN_CLASSIFICATION = "token_classification"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
@@ -66,6 +67,8 @@ LABELS = {
     CONTRASTIVE: Tensor("int32", ("B",), "the group of a text: those of one group mean the same"),
     MULTI_LABEL: Tensor("float32", ("B", "C"), "1 for each label that a row has, else 0"),
     REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
+    # Of the first token of each word; 0 elsewhere, of weight 0.
+    TOKEN_CLASSIFICATION: Tensor("int32", ("B", "T"), "index into the label names"),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
@@ -77,6 +80,7 @@ OUTPUTS = {
     EMBEDDING: Tensor("float32", ("B", "H"), "what a text means, of length 1"),
     MULTI_LABEL: Tensor("float32", ("B", "C"), "a logit of each label, on its own"),
     REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
+    TOKEN_CLASSIFICATION: Tensor("float32", ("B", "T", "C"), "logits"),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),

@@ -17,6 +17,7 @@ import numpy as np
 from rich.text import Text
 
 from tfpt import checkpoints, features, pipelines
+from tfpt.pipelines.tags import OUTSIDE
 
 PAIRS = {
     features.NEXT_SENTENCE: ("B is from elsewhere", "B follows A"),
@@ -110,7 +111,7 @@ def lines(
             Line("", Text()),
             Line("", Text(f"row {number}: {row.told(label_names)}", "bold")),
         ]
-        found += row.lines(tokenizer)
+        found += row.lines(tokenizer, label_names)
     return found
 
 
@@ -128,7 +129,9 @@ class _Row(NamedTuple):
         for name, weights in self.weights.items():
             if name in PAIRS:
                 continue
-            if name not in OF_ROWS:
+            if name == features.TOKEN_CLASSIFICATION:
+                said.append(f"{np.sum(weights > 0)} words with a tag")
+            elif name not in OF_ROWS:
                 said.append(f"{np.sum(weights > 0)} to predict")
             elif (weights > 0).any():
                 said.append(_told_label(name, self.labels[name], label_names))
@@ -141,7 +144,9 @@ class _Row(NamedTuple):
             said += self._pair(0)
         return "; ".join(said)
 
-    def lines(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
+    def lines(
+        self, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str] = ()
+    ) -> list[Line]:
         """The tokens, text by text."""
         inputs = self.inputs
         places = inputs.get(features.TEXT_IDS, inputs[features.PADDING_MASK])
@@ -156,6 +161,8 @@ class _Row(NamedTuple):
             line.append(f"{' ' if found else ''}[PAD] x {padding}", PADDING)
         if features.CAUSAL_LM in self.labels:
             found += self._following(tokenizer)
+        if features.TOKEN_CLASSIFICATION in self.labels:
+            found += self._tagged(tokenizer, label_names)
         if features.SPAN_CORRUPTION in self.labels:
             used = self.weights[features.SPAN_CORRUPTION] > 0
             targets = [(int(one), None) for one in self.labels[features.SPAN_CORRUPTION][used]]
@@ -191,6 +198,20 @@ class _Row(NamedTuple):
         used = np.flatnonzero(self.weights[features.CAUSAL_LM] > 0)
         last = [(int(self.labels[features.CAUSAL_LM][place]), None) for place in used[-1:]]
         return [Line("next", joined(last, tokenizer))]
+
+    def _tagged(self, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]) -> list[Line]:
+        """The words of entities, each with its tag."""
+        ids = self.inputs[features.TOKEN_IDS]
+        labels = self.labels[features.TOKEN_CLASSIFICATION]
+        firsts = np.flatnonzero(self.weights[features.TOKEN_CLASSIFICATION] > 0)
+        behind = int(np.sum(self.inputs[features.PADDING_MASK] > 0)) - 1  # the separator
+        told = []
+        for first, end in itertools.pairwise([*firsts, behind]):
+            tag = label_names[labels[first]] if label_names else str(labels[first])
+            if tag != OUTSIDE:
+                word = joined([(int(one), None) for one in ids[first:end]], tokenizer)
+                told.append(f"{word.plain} {tag}")
+        return [Line("tags", Text(", ".join(told) or "no entity"))]
 
 
 def _told_label(name: str, label: np.ndarray, label_names: Sequence[str]) -> str:

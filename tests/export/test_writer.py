@@ -96,7 +96,9 @@ def test_only_classifiers_are_exported(save, tokenizer):
     size = models.Model(num_layers=1, hidden_dim=8, num_heads=1, intermediate_dim=8)
     encoder = models.encoder(size, tokenizer.vocabulary_size)
     bert = objectives.model(encoder, objectives.next_sentence(encoder))
-    with pytest.raises(ValueError, match=r"no output `classification`, its outputs are .'next_se"):
+    with pytest.raises(
+        ValueError, match=r"no output `token_classification`, its outputs are .'next_se"
+    ):
         save(bert)
 
 

@@ -159,6 +159,17 @@ def test_names_of_classes_are_no_markup(capsys):
     assert printed.endswith("accuracy 0.7500 (majority class 0.5000), macro f1 0.6250\n")
 
 
+def test_a_report_of_entities_counts_entities(capsys):
+    row = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "num_entities": 1234}
+    macro = {f"macro_{key}": row[key] for key in ("precision", "recall", "f1")}
+    console.report("", {"classes": {"per": row}, "num_entities": 1234, **macro}, {"f1": 0.25})
+    printed = capsys.readouterr().out
+    assert printed.endswith("\nf1 0.2500\n")
+    assert printed.count("1,234") == 2
+    assert "entities" in printed
+    assert "rows" not in printed
+
+
 def test_a_report_without_classes_is_a_line(capsys):
     console.report("runs/[a]", {}, {"spearman": 0.82034, "pearson": 1.0})
     assert capsys.readouterr().out == "runs/[a]\nspearman 0.8203, pearson 1.0000\n"

@@ -216,6 +216,62 @@ def test_the_head_of_a_classifier_drops_in_training_only():
     assert np.abs(first - calm).max() > 0
 
 
+def tagger(num_classes=3, packed=False, **arguments):
+    keras.utils.set_random_seed(1)
+    encoder = models.encoder(tiny_bert.size(), V, packed=packed)
+    head = objectives.token_classification(encoder, num_classes=num_classes, **arguments)
+    return objectives.model(encoder, head)
+
+
+def test_a_tagger_tells_each_token_from_its_state():
+    model = tagger(5)
+    features = {name: x for name, x in tiny_bert.rows(3)[0].items() if name in model.input}
+    found = model(features)["token_classification"]
+    assert (found.shape, found.dtype) == ((3, tiny_bert.T, 5), tf.float32)
+    states = model.encoder(features)["sequence_output"].numpy()
+    named = tiny_bert.values(model)
+    head = "token_classification_head"
+    expected = states @ named[f"{head}/kernel"] + named[f"{head}/bias"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_tagger_learns_a_batch_and_only_tokens_with_a_weight_count():
+    model = tiny_bert.compiled(tagger(dropout_rate=0.0), learning_rate=2e-2, total_steps=60)
+    features = {name: x for name, x in tiny_bert.rows(B)[0].items() if name != "mask_positions"}
+    places = np.arange(tiny_bert.T)
+    labels = np.where(places % 2, features["token_ids"] % 3, 1).astype("int32")
+    weights = (features["padding_mask"] * (places % 2)).astype("float32")
+    data = one_batch(
+        (features, {"token_classification": labels}, {"token_classification": weights})
+    )
+    logs = fit(model, data.repeat(), epochs=6, steps_per_epoch=10)
+    assert logs["token_classification_loss"][-1] < 0.05 < 0.3 < logs["token_classification_loss"][0]
+    assert logs["token_classification_accuracy"][-1] == 1
+    expected = expected_logs(
+        model, [(features, {"token_classification": labels}, {"token_classification": weights})]
+    )
+    found = model.evaluate(data, verbose=0, return_dict=True)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_head_of_a_tagger_drops_in_training_only_and_takes_packed_rows():
+    model = tagger(dropout_rate=0.5)
+    features = {name: x for name, x in tiny_bert.rows(B)[0].items() if name in model.input}
+    calm = model(features)["token_classification"]
+    np.testing.assert_array_equal(calm, model(features)["token_classification"])
+    assert np.abs(model(features, training=True)["token_classification"] - calm).max() > 0
+    packed = tagger(packed=True, dropout_rate=0.5)
+    length = features["token_ids"].shape[1]
+    features["text_ids"] = features["padding_mask"]
+    features["position_ids"] = np.tile(np.arange(length, dtype="int32"), (B, 1))
+    features["text_positions"] = np.zeros((B, 1), "int32")
+    is_token = features["padding_mask"] > 0  # padding has no text to look at in packed rows
+    found = packed(features)["token_classification"]
+    np.testing.assert_allclose(found[is_token], calm[is_token], atol=1e-5)
+    with pytest.raises(ValueError, match="`num_classes` must be at least 2; received 1"):
+        tagger(1)
+
+
 def test_gradients_are_clipped_by_their_global_norm():
     """Clipping makes the first step of plain descent exactly that long."""
     data = tiny_bert.rows(B)

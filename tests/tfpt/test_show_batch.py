@@ -158,6 +158,24 @@ def test_labels_of_texts_are_told_by_name(tmp_path):
     assert shown(batch, num_rows=1)[2] == "row 0: 4 tokens, 4 padding; label 0"
 
 
+def test_words_of_entities_are_told_with_their_tags(tmp_path):
+    rows = "the\tO\nembedding\tB-x\ncat\tI-x\n.\tO\n\nsat\tO\n"
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.conll").write_text(rows)
+    data = pipelines.token_classification(tmp_path, TOKENIZER, sequence_length=10, batch_size=2)
+    batch = first(data.validation)
+    assert shown(batch, label_names=data.label_names)[2:] == [
+        "row 0: 8 tokens, 2 padding; 4 words with a tag",
+        "text|[CLS] the embedding cat. [SEP] [PAD] x 2",
+        "tags|embedding B-x, cat I-x",
+        "",
+        "row 1: 3 tokens, 7 padding; 1 words with a tag",
+        "text|[CLS] sat [SEP] [PAD] x 7",
+        "tags|no entity",
+    ]
+    assert "tags|the 0, embedding 1, cat 2, . 0" in shown(batch)
+
+
 @pytest.mark.parametrize(
     ("tokens", "text"),
     [

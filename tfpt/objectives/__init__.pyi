@@ -8,3 +8,4 @@ from .text import multi_label as multi_label
 from .text import next_sentence as next_sentence
 from .text import regression as regression
 from .text import sentence_order as sentence_order
+from .tokens import token_classification as token_classification

@@ -1,0 +1,115 @@
+"""Tags of words, such as named entities or slots, by a pre-trained encoder.
+
+tfpt finetune tag --from runs/bert --set data.name=ner --out runs/ner
+"""
+
+from __future__ import annotations  # an annotation would load TensorFlow
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import tfpt.config
+from tfpt import entities, models, objectives, pipelines
+from tfpt.config import check
+
+MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The sentences with tagged words."""
+
+    # A folder with train, validation and test files, or one file; CoNLL or .jsonl.
+    name: str = ""
+    validation: str = ""  # where `name` is the file of training sentences: that of validation
+    test: str = ""  # and of test sentences
+    word: str = ""  # the column of words, from 0 (.jsonl: the field); "" is the first (`words`)
+    tag: str = ""  # the column of tags, from 0; "" is the last (`tags`)
+    numbered: bool = False  # whether a number is glued to each word
+    separated: bool = True  # whether words have blanks between them; characters of Chinese have not
+    sequence_length: int = 128  # tokens in a row; longer sentences are cut
+    vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
+
+    def __post_init__(self) -> None:
+        check(self, "sequence_length", self.sequence_length >= 8, "at least 8 tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The recipe's numbers."""
+
+    data: Data = field(default_factory=Data)
+    # Only from scratch: a pre-trained run brings its own. Dropout is set below.
+    model: models.Model = models.BERT_SMALL
+    training: tfpt.config.FineTuning = field(default_factory=tfpt.config.FineTuning)
+    dropout_rate: float = 0.1  # of the encoder and its states, however it was pre-trained
+    seed: int = 0  # of the order of the sentences, the first weights and dropout
+    start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
+
+    def __post_init__(self) -> None:
+        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
+        if self.data.sequence_length > self.model.max_sequence_length:
+            raise ValueError(
+                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
+                f"positions for {self.model.max_sequence_length} tokens; lower it."
+            )
+
+
+def config() -> Config:
+    """The numbers this recipe runs with when nothing is overridden."""
+    return Config()
+
+
+def model(
+    settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]
+) -> objectives.Model:
+    """The encoder with a classification head on the state of each token."""
+    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
+        warnings.warn(
+            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=2
+        )
+    # Nothing reads the pooled state, and a run need not have a pooler to start from.
+    size = replace(settings.model, dropout_rate=settings.dropout_rate, has_pooler=False)
+    encoder = models.encoder(
+        size,
+        tokenizer.vocabulary_size,
+        product_dtype=settings.training.product_dtype,
+        rematerialize=settings.training.rematerialize,
+    )
+    return objectives.model(
+        encoder,
+        objectives.token_classification(
+            encoder, num_classes=len(label_names), dropout_rate=settings.dropout_rate
+        ),
+    )
+
+
+def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.TokenClassification:
+    """The tagged sentences as batches."""
+    data = settings.data
+    if not data.name:
+        raise ValueError(
+            "`data.name` is not set: a folder with train, validation and test files (CoNLL or "
+            ".jsonl), or one file. Pass --set data.name=FOLDER; or name files by data.name, "
+            "data.validation and data.test."
+        )
+    others = {"validation": data.validation, "test": data.test}
+    files = {"train": data.name} | {split: path for split, path in others.items() if path}
+    return pipelines.token_classification(
+        files if len(files) > 1 else data.name,
+        tokenizer,
+        sequence_length=data.sequence_length,
+        batch_size=settings.training.batch_size,
+        columns=pipelines.TagColumns(word=data.word, tag=data.tag, numbered=data.numbered),
+        separator=" " if data.separated else "",
+        seed=settings.seed,
+    )
+
+
+def report(
+    model: objectives.Model, dataset: Any, label_names: Sequence[str]
+) -> entities.EntityReport:
+    """What it finds in a finite data set."""
+    return entities.evaluate_entities(model, dataset, label_names)
