@@ -197,6 +197,7 @@ def test_every_command_for_fine_tuned_runs_takes_it(run, sets, tmp_path):
     assert command(*convert, "--without-heads").exit_code == 0
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_mean_and_a_deviation(sets, tmp_path):
     short = [*given(sets), "--set", "training.epochs=1", "--seeds", "2"]
     result = command("finetune", "score", *short, "--out", tmp_path / "runs")
