@@ -31,6 +31,8 @@ from .pretraining import pretraining_batches as pretraining_batches
 from .pretraining import recorded_batches as recorded_batches
 from .regression import TextRegression as TextRegression
 from .regression import text_regression as text_regression
+from .scored_pairs import ScoredPairs as ScoredPairs
+from .scored_pairs import scored_pairs as scored_pairs
 from .sentence_piece import SentencePiece as SentencePiece
 from .settings import CausalDrawing as CausalDrawing
 from .settings import Drawing as Drawing
@@ -45,6 +47,9 @@ from .store import verify_store as verify_store
 from .store_writer import write_store as write_store
 from .tables import read_texts as read_texts
 from .tagged_words import TagColumns as TagColumns
+from .text_embedding import JudgedTexts as JudgedTexts
+from .text_embedding import TextEmbedding as TextEmbedding
+from .text_embedding import text_embedding as text_embedding
 from .tfrecord_writer import write_records as write_records
 from .tfrecords import Records as Records
 from .tfrecords import damage_named as damage_named
