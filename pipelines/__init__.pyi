@@ -19,6 +19,7 @@ from .docstrings import docstring_documents as docstring_documents
 from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
+from .embedding_columns import EmbeddingColumns as EmbeddingColumns
 from .multi_label import MultiLabelClassification as MultiLabelClassification
 from .multi_label import Separated as Separated
 from .multi_label import multi_label_classification as multi_label_classification

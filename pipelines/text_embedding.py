@@ -5,7 +5,6 @@ of these, U different texts.
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ import tensorflow as tf
 from tfpt import features
 from tfpt.pipelines import draws
 from tfpt.pipelines.batches import untuned
+from tfpt.pipelines.embedding_columns import ALONE, LABELS, PAIRS, EmbeddingColumns
 from tfpt.pipelines.epochs import shuffled_rows
 from tfpt.pipelines.labelled_rows import RowBatches
 from tfpt.pipelines.packing import check_sequence_length
@@ -23,15 +23,9 @@ from tfpt.pipelines.scored_pairs import NUM_SPECIALS, ScoredPairs, features_of, 
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION, Source, read_splits
 from tfpt.pipelines.tables import Table
-from tfpt.pipelines.text_groups import (
-    ALONE,
-    LABELS,
-    PAIRS,
-    TextGroups,
-    count_ambiguous,
-    group_texts,
-)
+from tfpt.pipelines.text_groups import TextGroups, count_ambiguous, group_texts
 from tfpt.pipelines.tokenizer import TextTokenizer
+from tfpt.pipelines.values import class_of, score_of
 
 # Streams of random numbers from one seed; see `batches`, `epochs` and
 # `span_corruption` for the others.
@@ -226,8 +220,7 @@ def text_embedding(
     *,
     sequence_length: int,
     batch_size: int,
-    text: str | Sequence[str] = ("text",),
-    label: str = "",
+    columns: EmbeddingColumns | None = None,
     seed: int = 0,
 ) -> TextEmbedding:
     """Texts that mean the same from files or TensorFlow Datasets, tokenized, as batches.
@@ -236,6 +229,7 @@ def text_embedding(
 
         two columns of text     the two of a row do, and of rows that share a text all of them;
                                 a third column means something else, though it may look alike;
+                                where there is a column of scores, rows of small ones are left out;
         one and a label         the texts of a label do;
         one alone               none but a text and itself, which dropout makes two of (SimCSE).
 
@@ -246,9 +240,7 @@ def text_embedding(
         tokenizer: Texts are tokenized once, here, and packed anew in each batch.
         sequence_length: T, at least 3; longer texts are cut.
         batch_size: B, a multiple of 2, or of the 3 columns, and at least twice that.
-        text: One to three columns. Names from the header or, where a file has none, numbers counted
-            from zero: ("0", "1").
-        label: The column of the label.
+        columns: Of texts, label and score; by default each text of the column `text` is alone.
         seed: Of the order of the training rows and of what is drawn beside them.
 
     Raises:
@@ -257,13 +249,13 @@ def text_embedding(
             a pair has the same text as its third; nothing is there to be told apart, or to be near
             to each other.
     """
-    text = (text,) if isinstance(text, str) else tuple(text)
-    kind = kind_of(text, label)
-    _check_sizes(tokenizer, sequence_length, batch_size, max(2, len(text)))
-    tables = read_splits(name, text=text, label=label, known_labels=False)
+    columns = columns or EmbeddingColumns()
+    _check_sizes(tokenizer, sequence_length, batch_size, max(2, len(columns.text)))
+    tables = _read(name, columns)
     longest = sequence_length - NUM_SPECIALS
     splits = {
-        split: group_texts(table, kind, tokenizer, longest) for split, table in tables.items()
+        split: group_texts(table, columns.kind, tokenizer, longest)
+        for split, table in tables.items()
     }
     _check_groups(tables[TRAIN], splits[TRAIN])
     for split, table in tables.items():
@@ -277,25 +269,29 @@ def text_embedding(
     )
 
 
-def kind_of(text: Sequence[str], label: str) -> str:
-    """What columns tell which texts mean the same by, of `text_groups.KINDS`.
+def _read(source: Source, columns: EmbeddingColumns) -> dict[str, Table]:
+    """The rows of each split, of pairs those whose score is large enough."""
+    tables = read_splits(
+        source,
+        text=columns.text,
+        label=columns.label or columns.score,
+        read_label=score_of if columns.score else class_of,
+        known_labels=False,
+    )
+    least = columns.least_score
+    if least is None:
+        return tables
+    return {split: _alike(table, least) for split, table in tables.items()}
 
-    Raises:
-        ValueError: There is no such kind.
-    """
-    if not 1 <= len(text) <= 3:
+
+def _alike(table: Table, least: float) -> Table:
+    chosen = [row for row, score in enumerate(table.labels) if score >= least]
+    if not chosen:
         raise ValueError(
-            "`text` is one column, the two of a pair, or these and one of texts that mean "
-            f"something else; received {len(text)}: {', '.join(text)}."
+            f"{table.source}: no pair has a score of {least:g} or more; the largest is "
+            f"{max(table.labels):g}. Lower `least_score`."
         )
-    if label and len(text) > 1:
-        raise ValueError(
-            f"Texts are grouped by pairs or by a label: received the columns {', '.join(text)} and "
-            f"the label {label}. Leave the label out, or all texts but one."
-        )
-    if len(text) > 1:
-        return PAIRS
-    return LABELS if label else ALONE
+    return table.select(chosen)
 
 
 def _fixed_order(num_rows: int) -> tf.Tensor:

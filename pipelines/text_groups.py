@@ -12,12 +12,10 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
+from tfpt.pipelines.embedding_columns import LABELS, PAIRS
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
-
-# What tells which texts mean the same.
-PAIRS, LABELS, ALONE = KINDS = ("pairs", "labels", "alone")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +26,7 @@ class TextGroups:
     apart, and they are one text here.
     """
 
-    kind: str  # of `KINDS`
+    kind: str  # of `embedding_columns.KINDS`
     tokens: tf.RaggedTensor  # int32 (U, None): each different text once
     rows: np.ndarray  # int32 (N, C): the texts of each row of the file, by number
     groups: np.ndarray  # int32 (U,): of each text, from 0 to G - 1

@@ -14,7 +14,8 @@ from scipy import stats
 
 from tfpt import evaluation, features
 from tfpt.pipelines import JudgedTexts, ScoredPairs
-from tfpt.pipelines.text_groups import LABELS, PAIRS, TextGroups
+from tfpt.pipelines.embedding_columns import LABELS, PAIRS
+from tfpt.pipelines.text_groups import TextGroups
 
 # Of the recalls.
 NEAREST = (1, 5, 10)

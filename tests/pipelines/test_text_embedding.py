@@ -9,9 +9,10 @@ import tensorflow as tf
 from drawn import assert_untuned
 
 from tfpt import features
-from tfpt.pipelines import scored_pairs, text_embedding, train_byte_pair
+from tfpt.pipelines import EmbeddingColumns, text_embedding, train_byte_pair
 
 LENGTH = 8
+LABEL = EmbeddingColumns(label="label")
 # Pairs of words; two of them share w0, and so four texts are of one group.
 PAIRS = [(0, 1), (2, 3), (0, 4), (5, 6), (7, 8), (9, 10), (4, 11)]
 LABELS = {"a": [0, 1, 2, 3], "b": [4, 5], "c": [6], "d": [7, 8, 9]}
@@ -43,7 +44,7 @@ def pairs(folder, tokenizer):
             tokenizer,
             sequence_length=LENGTH,
             batch_size=batch_size,
-            text=columns,
+            columns=EmbeddingColumns(text=columns),
             seed=seed,
         )
 
@@ -59,7 +60,7 @@ def labelled(folder, tokenizer):
             tokenizer,
             sequence_length=LENGTH,
             batch_size=batch_size,
-            label="label",
+            columns=LABEL,
             seed=seed,
         )
 
@@ -124,7 +125,9 @@ def test_texts_of_the_same_tokens_are_one_text(folder, tokenizer):
     # The end of a text that does not fit into a row tells nothing.
     rows += [("w6 w7 w8 w9 w1 w2 w4", "w12")]
     path = folder("a,b", rows)
-    data = text_embedding(path, tokenizer, sequence_length=8, batch_size=4, text=("a", "b"))
+    data = text_embedding(
+        path, tokenizer, sequence_length=8, batch_size=4, columns=EmbeddingColumns(text=("a", "b"))
+    )
     split = data.splits["train"]
     assert split.rows.tolist() == [[0, 1], [0, 2], [3, 4], [5, 6], [4, 7]]
     assert [split.groups[number] for number in (1, 2)] == [split.groups[0]] * 2
@@ -247,7 +250,7 @@ def test_a_text_with_two_labels_is_of_the_first_one(labelled):
 def test_labels_with_a_single_text_are_told(folder, tokenizer):
     path = folder("text,label", [("w1", "a"), ("w2", "a"), ("w3", "b")])
     with pytest.warns(UserWarning, match=r"train\.csv: 1 of 2 labels have a single text, which is"):
-        text_embedding(path, tokenizer, sequence_length=8, batch_size=4, label="label")
+        text_embedding(path, tokenizer, sequence_length=8, batch_size=4, columns=LABEL)
 
 
 def test_a_text_that_joins_everything_is_told(pairs):
@@ -264,7 +267,7 @@ def test_labels_of_validation_rows_may_be_others(folder, tokenizer):
     train = [("w1", "a"), ("w2", "b"), ("w3", "b"), ("w4", "a")]
     dev = [("w5", "x"), ("w6", "y"), ("w7", "x"), ("w8", "y")]
     path = folder("text,label", train, dev)
-    data = text_embedding(path, tokenizer, sequence_length=8, batch_size=4, label="label")
+    data = text_embedding(path, tokenizer, sequence_length=8, batch_size=4, columns=LABEL)
     assert data.splits["validation"].groups.tolist() == [0, 1, 0, 1]
 
 
@@ -286,32 +289,6 @@ def test_texts_are_judged_each_once_with_its_number(pairs):
     assert judged.scored is None
 
 
-def test_scored_pairs_have_the_numbers_of_their_texts(tmp_path, tokenizer):
-    (tmp_path / "s.csv").write_text("w3,w1,5\nw1,w2,0.5\nw3,w3,-1\n")
-    scored = scored_pairs(tmp_path / "s.csv", tokenizer, sequence_length=LENGTH, batch_size=2)
-    assert scored.pairs.tolist() == [[0, 1], [1, 2], [0, 0]]
-    assert scored.scores.tolist() == [5, 0.5, -1]
-    assert [texts for texts, _, _ in drawn(scored.texts)] == [[3, 1], [2, 2]]
-
-
-@pytest.mark.parametrize(
-    ("content", "columns", "message"),
-    [
-        ("w1,w2,5\n,w2,1\n", "012", r"s\.csv:2: the first text is empty, or holds no token: ''"),
-        ("w1,w2,high\n", "012", r"s\.csv:1: the field `2` must be a finite number; rec.* 'high'"),
-        ("w1,w2,1\nw1,w3,1\n", "012", r"s\.csv: every pair has the score 1; no correlation"),
-        ("w1,w2\n", "012", r"s\.csv: there is no column 2; the 2 columns of the first line"),
-        ("w1,w2,1\n", "01", r"Scored pairs have three columns, .* received 2: 0, 1\."),
-    ],
-)
-def test_scored_pairs_that_are_wrong_are_refused(tmp_path, tokenizer, content, columns, message):
-    (tmp_path / "s.csv").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        scored_pairs(
-            tmp_path / "s.csv", tokenizer, sequence_length=8, batch_size=2, columns=[*columns]
-        )
-
-
 @pytest.mark.parametrize(
     ("rows", "arguments", "message"),
     [
@@ -323,10 +300,20 @@ def test_scored_pairs_that_are_wrong_are_refused(tmp_path, tokenizer, content, c
         ("text,label\nw1,x\nw2,x\n", {"label": "label"}, "every row has the label 'x'; there is"),
         ("text,label\nw1,x\nw2,y\n", {"label": "label"}, "no label has two different texts; noth"),
         ("text,label\nw1,x\nw2,\n", {"label": "label"}, r"csv:3: the label is empty"),
+        (
+            "a,b,s\nw1,w2,3.5\nw3,w4,-1\n",
+            {"text": ("a", "b"), "score": "s", "least_score": 4},
+            r"csv: no pair has a score of 4 or more; the largest is 3\.5\. Lower `least_score`",
+        ),
+        (
+            "a,b,s\nw1,w2,x\n",
+            {"text": ("a", "b"), "score": "s", "least_score": 4},
+            "csv:2: the field `s` must be a finite number; received 'x'",
+        ),
         ("text\nw1\n", {"label": "label"}, r"csv: no column `label`; the header has 'text'"),
         (
             "a,b,c\nw1,w2,W2\n",
-            {"text": ("a", "b", "c"), "batch_size": 6},
+            {"text": ("a", "b", "c")},
             r"csv:2: the third text is to mean something else .* equal to one of them: 'W2'",
         ),
     ],
@@ -336,9 +323,10 @@ def test_a_broken_file_is_refused_with_its_place(
 ):
     write("train.csv", rows)
     write("dev.csv", rows)
-    numbers = {"sequence_length": 8, "batch_size": 4, **arguments}
+    columns = EmbeddingColumns(**arguments)
+    size = 2 * max(2, len(columns.text))
     with pytest.raises(ValueError, match=message):
-        text_embedding(tmp_path, tokenizer, **numbers)
+        text_embedding(tmp_path, tokenizer, sequence_length=8, batch_size=size, columns=columns)
 
 
 @pytest.mark.parametrize(
@@ -348,11 +336,9 @@ def test_a_broken_file_is_refused_with_its_place(
         ({"batch_size": 5}, "2 of them for each pair, or text and its .* multiple of 2.* received"),
         ({"batch_size": 2}, "a multiple of 2, at least 4; received 2"),
         (
-            {"text": ("a", "b", "c"), "batch_size": 8},
+            {"columns": EmbeddingColumns(text=("a", "b", "c")), "batch_size": 8},
             "3 of them for each pair and its third text: a multiple of 3, at least 6; received 8",
         ),
-        ({"text": ("a", "b"), "label": "l"}, "grouped by pairs or by a label: .* a, b and the lab"),
-        ({"text": tuple("abcd")}, "`text` is one column, .* received 4: a, b, c, d"),
     ],
 )
 def test_arguments_out_of_range_are_refused_before_a_file_is_read(tokenizer, arguments, message):
@@ -361,11 +347,26 @@ def test_arguments_out_of_range_are_refused_before_a_file_is_read(tokenizer, arg
         text_embedding("nowhere", tokenizer, **numbers)
 
 
+def test_pairs_of_small_scores_are_left_out(folder, tokenizer):
+    rows = [("w1", "w2", 5), ("w3", "w4", 3.9), ("w5", "w6", 4), ("w7", "w8", -1)]
+    columns = EmbeddingColumns(text=("a", "b"), score="s", least_score=4)
+    path = folder("a,b,s", rows)
+    data = text_embedding(path, tokenizer, sequence_length=8, batch_size=4, columns=columns)
+    assert data.splits["train"].tokens.to_list() == [[6], [7], [10], [11]]
+    assert (data.num_train, data.num_validation) == (2, 2)
+
+
 def test_intents_are_read_whole(shared_data):
     folder = shared_data("intent_banking77")
     # Of bytes: another vocabulary of this size would take texts for the same.
     tokenizer = train_byte_pair([("How do I locate my card?",)], 262)
-    data = text_embedding(folder, tokenizer, sequence_length=512, batch_size=64, label="category")
+    data = text_embedding(
+        folder,
+        tokenizer,
+        sequence_length=512,
+        batch_size=64,
+        columns=EmbeddingColumns(label="category"),
+    )
     assert data.num_train + data.num_validation == 10003
     assert data.num_test == 3080
     assert len(data.splits["train"].sizes) == len(data.splits["test"].sizes) == 77

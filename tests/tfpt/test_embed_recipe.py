@@ -215,10 +215,20 @@ def test_texts_alone_train_an_adapted_encoder_that_is_exported(run, sets, tmp_pa
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["data.text=text,other"], "`label` of Data must be empty where `text` are the columns of"),
-        (["data.text=a,b,c,d", "data.label="], "`text` of Data must be one column, two or three"),
+        (
+            ["data.text=text,other"],
+            "grouped by pairs or by a label: received the columns text, other and",
+        ),
+        (
+            ["data.text=a,b,c,d", "data.label="],
+            "`text` is a tuple of one column, of the two of a pair, or of",
+        ),
         (["training.batch_size=7"], "a multiple of 2, at least 4; received 7."),
         (["data.name="], "`data.name` is not set"),
+        (
+            ["data.score=2", "data.label="],
+            "A score is of pairs: received the score 2 and one column",
+        ),
         (["pooling=max"], "`pooling` of Config must be one of mean, first; received pooling='max'"),
         (["temperature=0"], "`temperature` of Config must be a positive number"),
         (["data.label=", "dropout_rate=0"], "`dropout_rate` of Config must be more than 0 where"),

@@ -105,14 +105,16 @@ def data_of(folder, rows, columns):
     text = "".join(",".join(row) + "\n" for row in [columns, *rows])
     for name in ("train", "dev"):
         (folder / f"{name}.csv").write_text(text)
-    chosen = {"label": "label"} if "label" in columns else {}
+    has_label = "label" in columns
     return pipelines.text_embedding(
         folder,
         tiny_bert.TOKENIZER,
         sequence_length=12,
         batch_size=8,
-        text=[column for column in columns if column != "label"],
-        **chosen,
+        columns=pipelines.EmbeddingColumns(
+            text=tuple(column for column in columns if column != "label"),
+            label="label" if has_label else "",
+        ),
     )
 
 

@@ -4,7 +4,8 @@ tfpt finetune embed --from runs/minilm --set data.name=questions --set data.text
     --set data.label=intent --out runs/questions
 
 What means the same the columns tell: `data.text=first,second` are pairs (a third column means
-something else), one column and `data.label` are texts of a label, one column alone is SimCSE.
+something else; `data.score` and `data.least_score` choose among them), one column and `data.label`
+are texts of a label, one column alone is SimCSE.
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow
@@ -37,18 +38,24 @@ class Data:
     # One column, the two of a pair, or these and one that means something else; 0, 1 without header
     text: tuple[str, ...] = ("text",)
     label: str = ""  # the column of the label, of one column of text
+    score: str = ""  # of pairs the column of a score of how alike they are
+    least_score: float | None = None  # pairs of less are left out
     similarity: str = ""  # a file of pairs with scores, to compare with in evaluations
     similarity_columns: tuple[str, ...] = ("0", "1", "2")  # of its texts and its score
     sequence_length: int = 64  # tokens in a row; longer texts are cut
     vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
 
     def __post_init__(self) -> None:
-        fields.check(self, "text", 1 <= len(self.text) <= 3, "one column, two or three")
-        holds = not self.label or len(self.text) == 1
-        fields.check(self, "label", holds, "empty where `text` are the columns of pairs")
+        self.columns()  # raises where they do not go together
         holds = len(self.similarity_columns) == 3
         fields.check(self, "similarity_columns", holds, "two columns of texts and one of the score")
         fields.check(self, "sequence_length", self.sequence_length >= 8, "at least 8 tokens")
+
+    def columns(self) -> pipelines.EmbeddingColumns:
+        """What tells which texts mean the same."""
+        return pipelines.EmbeddingColumns(
+            text=self.text, label=self.label, score=self.score, least_score=self.least_score
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +114,7 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> TextEmbeddi
     labelled_texts.check_name(data)
     shared = {"sequence_length": data.sequence_length, "batch_size": settings.training.batch_size}
     found = pipelines.text_embedding(
-        data.name, tokenizer, text=data.text, label=data.label, seed=settings.seed, **shared
+        data.name, tokenizer, columns=data.columns(), seed=settings.seed, **shared
     )
     if not data.similarity:
         return found
