@@ -29,7 +29,7 @@ ROWS: list[tuple[set[str], str]] = [
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
-            *("regression_report", "multi_label_report", "entities"),
+            *("regression_report", "multi_label_report", "entities", "embedding_report"),
         },
         "open",
     ),

@@ -176,7 +176,8 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     rows; a pre-trained one on its validation store.
 
     Args:
-        recipe: The module that the run's configuration names.
+        recipe: The module that the run's configuration names. Where its report needs something
+            else than batches, it has `judged(data, split)`; see recipes/embed.py.
         path: The run folder.
 
     Returns:
@@ -212,7 +213,8 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
-    report = recipe.report(model, getattr(data, split), run.label_names)
+    given = recipe.judged(data, split) if hasattr(recipe, "judged") else getattr(data, split)
+    report = recipe.report(model, given, run.label_names)
     run.write_record("evaluation.json", {"split": split, **report.to_dict()})
     return report
 

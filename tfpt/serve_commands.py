@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tfpt import command, recipe_names
+from tfpt import command, config, recipe_names
 from tfpt.command import quiet_tensorflow
 
 
@@ -15,8 +15,14 @@ from tfpt.command import quiet_tensorflow
 @click.option(
     "--out", required=True, help="The folder of the model's versions, such as models/sst2."
 )
-def export(run, out) -> None:
-    """Write a fine-tuned run as a SavedModel.
+@click.option(
+    "--embedding",
+    type=click.Choice(config.EMBEDDINGS),
+    help="Of a run without embeddings, such as an imported one: its encoder without heads, which "
+    "answers an embedding of each text. mean: of the states of all tokens. first: that of [CLS].",
+)
+def export(run, out, embedding) -> None:
+    """Write a fine-tuned run, or an encoder, as a SavedModel.
 
     It takes plain strings: tokenizer, weights and labels are inside. Each export into a folder is
     its next version.
@@ -27,7 +33,7 @@ def export(run, out) -> None:
     from tfpt import export as exporting
 
     with console.progress("Exporting"):
-        written = exporting.export_run(module, run, out)
+        written = exporting.export_run(module, run, out, embedding=embedding)
     click.echo(written)
 
 

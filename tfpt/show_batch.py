@@ -24,7 +24,10 @@ PAIRS = {
     features.SENTENCE_ORDER: ("the other way round: A follows B", "B follows A"),
 }
 # Labels of a row as a whole.
-OF_ROWS = (features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION)
+OF_ROWS = (
+    *(features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION),
+    features.CONTRASTIVE,
+)
 # Of what stands where a token is to be predicted: the mask, another token, the token itself.
 MASKED, REPLACED, KEPT = "bold yellow", "bold red", "bold green"
 SPECIAL, PADDING, SENTINEL, TEXT_B = "dim", "dim", "magenta", "cyan"
@@ -133,8 +136,10 @@ class _Row(NamedTuple):
                 said.append(f"{np.sum(weights > 0)} words with a tag")
             elif name not in OF_ROWS:
                 said.append(f"{np.sum(weights > 0)} to predict")
-            elif (weights > 0).any():
+            elif (weights > 0).any() or name == features.CONTRASTIVE:
                 said.append(_told_label(name, self.labels[name], label_names))
+                if not (weights > 0).any():  # of texts that mean the same
+                    said.append("only told from the others")
             else:
                 said.append("a row that does not count")
         if features.TEXT_IDS in self.inputs:
@@ -218,6 +223,8 @@ def _told_label(name: str, label: np.ndarray, label_names: Sequence[str]) -> str
     """What the label of a whole row says."""
     if name == features.REGRESSION:
         return f"score {label:g}"
+    if name == features.CONTRASTIVE:
+        return f"group {label}"
     is_several = name == features.MULTI_LABEL
     places = np.flatnonzero(label).tolist() if is_several else [int(label)]
     told = ", ".join(label_names[place] if label_names else str(place) for place in places)

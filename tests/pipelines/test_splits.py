@@ -185,6 +185,42 @@ def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepar
         read_splits(name, text=["text"], label="label")
 
 
+def test_tensorflow_datasets_give_texts_without_their_labels(prepared):
+    import tensorflow_datasets as tfds
+
+    label = tfds.features.ClassLabel(names=["bad", "good"])
+    splits = {"train": examples("bad", "good"), "validation": examples("good")}
+    name = prepared("tiny_texts", label, **splits, test=examples(-1, -1, -1))
+    tables = read_splits(name, text=["sentence"], label="")
+    assert {split: len(table) for split, table in tables.items()} == {
+        "train": 2,
+        "validation": 1,
+        "test": 3,
+    }
+    assert tables["test"].labels == [()] * 3
+    assert sorted(tables["train"].rows) == [("text 0",), ("text 1",)]
+
+
+def test_labels_need_not_be_known_where_nothing_asks_for_it(tmp_path):
+    write(tmp_path, train="text\tlabel\nhi\ta\nho\tb\n", dev="text\tlabel\nhi\tc\n")
+    with pytest.raises(ValueError, match="the label 'c' of the validation rows never occurs"):
+        read(tmp_path)
+    tables = read_splits(tmp_path, text=["text"], label="label", known_labels=False)
+    assert tables["validation"].labels == ["c"]
+
+
+def test_files_of_a_folder_may_be_txt_where_there_is_no_label(tmp_path):
+    (tmp_path / "train.txt").write_text("one\ntwo\n")
+    (tmp_path / "dev.txt").write_text("three\n")
+    tables = read_splits(tmp_path, text=["text"], label="")
+    assert {split: table.rows for split, table in tables.items()} == {
+        "train": [("one",), ("two",)],
+        "validation": [("three",)],
+    }
+    with pytest.raises(FileNotFoundError, match="no file's name is or ends in 'train', with the"):
+        read(tmp_path)
+
+
 def test_an_unknown_tensorflow_dataset_is_refused():
     with pytest.raises(ValueError, match=r"tfds:no_such_data: .* knows no such data set"):
         read_splits("tfds:no_such_data", text=["text"], label="label")
