@@ -212,7 +212,10 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
-    report = recipe.report(model, getattr(data, split), run.label_names)
+    rows = getattr(data, split)
+    if hasattr(recipe, "asked"):  # where batches alone do not tell what a report needs
+        rows = recipe.asked(settings, data, split)
+    report = recipe.report(model, rows, run.label_names)
     run.write_record("evaluation.json", {"split": split, **report.to_dict()})
     return report
 
