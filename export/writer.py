@@ -1,8 +1,5 @@
 """Writing a trained model as a SavedModel that takes plain strings."""
 
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +7,9 @@ from types import ModuleType
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfpt import checkpoints, config, features, models, peft, state_files
+from tfpt import checkpoints, config, features, models, peft
+from tfpt.export.answerer import saved_answerer
 from tfpt.export.classifier import class_answers
 from tfpt.export.embedder import embedding_answers
 from tfpt.export.entity_spans import Tags
@@ -20,8 +17,8 @@ from tfpt.export.labeller import label_answers
 from tfpt.export.scorer import score_answers
 from tfpt.export.tagger import Tagger
 from tfpt.export.text_model import Answers, TextModel
+from tfpt.export.versions import check_sizes, write_version
 from tfpt.pipelines.packing import check_sequence_length
-from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
 
 # The outputs of models that can be exported.
@@ -92,45 +89,36 @@ def saved_model(
     check_sequence_length(sequence_length, num_texts)
     _check(model, tokenizer, labels, sequence_length)
     _check_texts(model, num_texts, separator)
-    if not tokenizer.in_graph:
-        warnings.warn(
-            f"{path} gets the signature `tokens` alone, which takes token ids: without "
-            "tensorflow-text no operation of TensorFlow cuts texts for this vocabulary. Export "
-            "where it is installed for a model that takes texts.",
-            stacklevel=2,
+
+    def build(assets: Path) -> TextModel | Tagger:
+        if _is_tagger(model):
+            return Tagger(
+                model,
+                tokenizer,
+                labels,
+                sequence_length=sequence_length,
+                separator=separator,
+                assets=assets,
+            )
+        return TextModel(
+            model,
+            tokenizer,
+            _answers(model, labels),
+            sequence_length=sequence_length,
+            num_texts=num_texts,
+            assets=assets,
         )
-    folder = Path(path)
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".tmp-{os.getpid()}"
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            assets = Path(name)
-            tokenizer.save(assets)
-            if labels:
-                (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
-            module: TextModel | Tagger
-            shared: dict[str, Any] = {"sequence_length": sequence_length, "assets": assets}
-            if _is_tagger(model):
-                module = Tagger(model, tokenizer, labels, separator=separator, **shared)
-            else:
-                answers = _answers(model, labels)
-                module = TextModel(model, tokenizer, answers, num_texts=num_texts, **shared)
-            _save(module, partial)
-        version = folder / str(_next_version(folder))
-        partial.rename(version)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        if is_new:
-            folder.rmdir()
-        raise
-    return version
+
+    return write_version(build, tokenizer, path, labels=labels)
 
 
 def export_run(
     recipe: ModuleType, run_path: str | Path, path: str | Path, *, embedding: str | None = None
 ) -> Path:
     """Write the best weights of a run as a SavedModel, computing in float32.
+
+    A model that answers questions tells that there is no answer by the threshold of the last
+    evaluation of the run; see `evaluation.evaluate_run`.
 
     Args:
         recipe: The module that the run's configuration names.
@@ -175,6 +163,15 @@ def export_run(
         length = settings.data.sequence_length
         return saved_model(embedder, run.tokenizer, path, sequence_length=length)
     data = settings.data
+    if features.QUESTION_ANSWERING in model.output:
+        return saved_answerer(
+            model,
+            run.tokenizer,
+            path,
+            windows=data.windows,
+            answer_length=data.answer_length,
+            no_answer_threshold=_threshold_of(run),
+        )
     of_texts: dict[str, Any] = (
         {"separator": " " if data.separated else ""}
         if _is_tagger(model)
@@ -190,11 +187,23 @@ def export_run(
     )
 
 
+def _threshold_of(run: checkpoints.Run) -> float | None:
+    """The threshold for no answer that the evaluation of a run chose."""
+    record = run.read_record("evaluation.json")
+    if not record:
+        warnings.warn(
+            f"{run.path} was not evaluated, which chooses when there is no answer: the exported "
+            f"model always gives one. Where some questions have none, `tfpt evaluate {run.path}` "
+            "first.",
+            stacklevel=3,
+        )
+    return record.get("no_answer_threshold")
+
+
 def _check(
     model: keras.Model, tokenizer: TextTokenizer, labels: Sequence[str], sequence_length: int
 ) -> None:
     output = model.output[_kind(model)]
-    require_roles(tokenizer, "pad", "cls", "sep")
     has_classes = len(output.shape) > 1 and not _is_embedder(model)
     num_classes = output.shape[-1] if has_classes else 0
     if num_classes != len(labels):
@@ -203,18 +212,7 @@ def _check(
         )
     if _is_tagger(model):
         Tags(labels)  # raises where they are no tags
-    table = model.get_layer("token_embedding").embeddings
-    if table.shape[0] != tokenizer.vocabulary_size:
-        raise ValueError(
-            f"The model has embeddings for {table.shape[0]} tokens, the tokenizer "
-            f"{tokenizer.vocabulary_size} entries; pass the tokenizer the model was trained with."
-        )
-    positions = model.get_layer("position_embedding").weights[0].shape[0]
-    if sequence_length > positions:
-        raise ValueError(
-            f"`sequence_length` is {sequence_length}, but the model has positions for {positions} "
-            "tokens."
-        )
+    check_sizes(model, tokenizer, sequence_length)
 
 
 def _check_texts(model: keras.Model, num_texts: int, separator: str) -> None:
@@ -240,6 +238,8 @@ def _kind(model: keras.Model) -> str:
     outputs = model.output if isinstance(model.output, dict) else {}
     found = [name for name in _EXPORTED if name in outputs]
     if not found:
+        if features.QUESTION_ANSWERING in outputs:
+            raise ValueError("A model that answers questions is written by `saved_answerer`.")
         lacking = ", ".join(f"no output `{name}`" for name in _EXPORTED)
         raise ValueError(
             f"Only fine-tuned models can be exported: the model has {lacking}, its outputs are "
@@ -258,22 +258,3 @@ def _answers(model: keras.Model, labels: Sequence[str]) -> Answers:
     if kind == features.MULTI_LABEL:
         return label_answers(labels, model.get_layer("multi_label_head").threshold)
     return class_answers(labels)
-
-
-def _save(module: TextModel | Tagger, folder: Path) -> None:
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    signatures = module.signatures()
-    try:
-        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
-    except tf.errors.OpError as error:
-        reason = state_files.reason_of(error)
-        raise OSError(f"{folder.parent} could not be written: {reason}") from error
-
-
-def _next_version(folder: Path) -> int:
-    versions = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
-    return max(versions, default=0) + 1
-
-
-def _lines(entries: Sequence[str]) -> str:
-    return "".join(f"{entry}\n" for entry in entries)

@@ -30,12 +30,15 @@ from .pretraining import masked_lm as masked_lm
 from .pretraining import mlm_nsp as mlm_nsp
 from .pretraining import pretraining_batches as pretraining_batches
 from .pretraining import recorded_batches as recorded_batches
+from .question_answering import QuestionAnswering as QuestionAnswering
+from .question_answering import question_answering as question_answering
 from .regression import TextRegression as TextRegression
 from .regression import text_regression as text_regression
 from .scored_pairs import ScoredPairs as ScoredPairs
 from .scored_pairs import scored_pairs as scored_pairs
 from .sentence_piece import SentencePiece as SentencePiece
 from .settings import CausalDrawing as CausalDrawing
+from .settings import ContextWindows as ContextWindows
 from .settings import Drawing as Drawing
 from .settings import Masking as Masking
 from .settings import SpanDrawing as SpanDrawing

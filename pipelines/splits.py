@@ -21,10 +21,9 @@ from tfpt.pipelines.tables import Table, read_table
 from tfpt.pipelines.values import ReadLabel, class_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
-# The shares of one file that is divided, and the share of the training rows that become the
-# validation rows where there are none.
-FILE_SHARES = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
-VALIDATION_SHARES = {TRAIN: 0.9, VALIDATION: 0.1}
+# The share of one file that becomes the validation rows, and that which becomes the test rows; of
+# training rows that which becomes the validation rows where there are none.
+HELD_OUT_RATE = 0.1
 
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$", re.IGNORECASE)
 
@@ -32,7 +31,7 @@ Source = str | Path | Mapping[str, str | Path]
 
 
 class Rows(Protocol):
-    """What rows have to tell to be split; `tables.Table` and `tagged_words.Sentences` do."""
+    """What rows have to tell to be split, as `tables.Table` does."""
 
     source: str  # the file; stands in error messages
     rows: list[tuple[str, ...]]  # the texts of each
@@ -81,7 +80,7 @@ def read_splits(
     """
     if isinstance(source, str) and source.startswith("tfds:"):
         tables = _read_tfds(source.removeprefix("tfds:"), text, label, read_label)
-        return _complete(tables, known_labels=known_labels)
+        return _complete(tables, _divide, HELD_OUT_RATE, known_labels=known_labels)
 
     def read(path: str) -> Table:
         return read_table(path, text=text, label=label, read_label=read_label)
@@ -96,6 +95,8 @@ def split_files(
     endings: Sequence[str],
     *,
     known_labels: bool = True,
+    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]] | None = None,
+    held_out_rate: float = HELD_OUT_RATE,
 ) -> dict[str, AnyRows]:
     """Read rows of any kind from files, split for training.
 
@@ -105,20 +106,38 @@ def split_files(
         endings: Of the files to take from a folder. With "" among them also files whose whole name
             ends as their split is called, such as `ner.train`.
         known_labels: As `read_splits` takes it.
+        divide: Deals out the rows of a file by the shares of the splits; None: by a hash of the
+            texts.
+        held_out_rate: The share of one file that becomes the validation rows, and that of the test
+            rows; of training rows that of the validation rows where there are none; in (0, 0.5).
 
     Returns, raises: As `read_splits`.
     """
+    if not 0 < held_out_rate < 0.5:
+        raise ValueError(
+            f"`held_out_rate` is a share of the rows, in (0, 0.5); received {held_out_rate}."
+        )
+    divide = divide or _divide
     paths = _split_paths(source, endings)
     if isinstance(paths, str):
-        return _divide(read(paths), FILE_SHARES)
+        rest = 1 - 2 * held_out_rate
+        shares = {TRAIN: rest, VALIDATION: held_out_rate, TEST: held_out_rate}
+        return divide(read(paths), shares)
     tables = {name: read(path) for name, path in paths.items()}
-    return _complete(tables, known_labels=known_labels)
+    return _complete(tables, divide, held_out_rate, known_labels=known_labels)
 
 
-def _complete(tables: dict[str, AnyRows], *, known_labels: bool) -> dict[str, AnyRows]:
+def _complete(
+    tables: dict[str, AnyRows],
+    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]],
+    held_out_rate: float,
+    *,
+    known_labels: bool,
+) -> dict[str, AnyRows]:
     """Validation rows where there are none; raises where a label cannot be learned."""
     if VALIDATION not in tables:
-        tables |= _divide(tables[TRAIN], VALIDATION_SHARES)
+        shares = {TRAIN: 1 - held_out_rate, VALIDATION: held_out_rate}
+        tables |= divide(tables[TRAIN], shares)
     if known_labels:
         _check_labels(tables)
     return {name: tables[name] for name in SPLITS if name in tables}

@@ -30,6 +30,7 @@ ROWS: list[tuple[set[str], str]] = [
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
             *("regression_report", "multi_label_report", "entities", "embedding_report"),
+            *("answer_spans", "answer_scores", "answer_report"),
         },
         "open",
     ),

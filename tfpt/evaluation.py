@@ -177,7 +177,7 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
 
     Args:
         recipe: The module that the run's configuration names. Where its report needs something
-            else than batches, it has `judged(data, split)`; see recipes/embed.py.
+            else than batches, it has `judged(settings, data, split)`; see recipes/embed.py.
         path: The run folder.
 
     Returns:
@@ -213,8 +213,10 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
-    given = recipe.judged(data, split) if hasattr(recipe, "judged") else getattr(data, split)
-    report = recipe.report(model, given, run.label_names)
+    rows = getattr(data, split)
+    if hasattr(recipe, "judged"):  # where batches alone do not tell what a report needs
+        rows = recipe.judged(settings, data, split)
+    report = recipe.report(model, rows, run.label_names)
     run.write_record("evaluation.json", {"split": split, **report.to_dict()})
     return report
 

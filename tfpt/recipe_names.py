@@ -39,7 +39,7 @@ def find(name: str) -> ModuleType:
             return found
     raise ValueError(
         f"There is no recipe {name!r}: neither tfpt.recipes.{name} nor an importable module {name} "
-        "with a function `config`. tfpt brings bert, classify, embed, label, score and tag."
+        "with a function `config`. tfpt brings answer, bert, classify, embed, label, score and tag."
     )
 
 

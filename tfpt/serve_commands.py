@@ -72,7 +72,7 @@ def serve(models, host, rest_port, grpc_port) -> None:
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--grpc", is_flag=True, help="Ask by gRPC; ADDRESS is then that port.")
 @click.option("--version", type=int, help="The version to ask; by default the newest.")
-@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ...")
+@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ..., or question context ...")
 def predict(address, model, texts, grpc, version, pair) -> None:
     """Ask a server about texts; prints a JSON line for each.
 
@@ -87,12 +87,20 @@ def predict(address, model, texts, grpc, version, pair) -> None:
     if pair:
         if len(texts) % 2:
             raise ValueError(f"--pair takes an even number of texts; received {len(texts)}.")
-        inputs = {"text_a": list(texts[::2]), "text_b": list(texts[1::2])}
+        inputs = dict(zip(_names(client), (list(texts[::2]), list(texts[1::2])), strict=True))
     answer = client.predict(inputs)
     columns = {name: values.tolist() for name, values in answer.items()}
     for row in zip(*columns.values(), strict=True):
         told = _told(dict(zip(columns, row, strict=True)))
         click.echo(json.dumps(told, ensure_ascii=False))
+
+
+def _names(client: Any) -> tuple[str, str]:
+    """What a model calls the two texts of a pair."""
+    signatures = client.metadata()["metadata"]["signature_def"]["signature_def"]
+    asked = ("question", "context")
+    inputs = signatures.get("serving_default", {}).get("inputs", {})
+    return asked if set(inputs) == set(asked) else ("text_a", "text_b")
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:

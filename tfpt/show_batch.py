@@ -134,6 +134,8 @@ class _Row(NamedTuple):
                 continue
             if name == features.TOKEN_CLASSIFICATION:
                 said.append(f"{np.sum(weights > 0)} words with a tag")
+            elif name == features.QUESTION_ANSWERING:
+                said.append(self._told_answer())
             elif name not in OF_ROWS:
                 said.append(f"{np.sum(weights > 0)} to predict")
             elif (weights > 0).any() or name == features.CONTRASTIVE:
@@ -168,6 +170,8 @@ class _Row(NamedTuple):
             found += self._following(tokenizer)
         if features.TOKEN_CLASSIFICATION in self.labels:
             found += self._tagged(tokenizer, label_names)
+        if features.QUESTION_ANSWERING in self.labels:
+            found += self._answer(tokenizer)
         if features.SPAN_CORRUPTION in self.labels:
             used = self.weights[features.SPAN_CORRUPTION] > 0
             targets = [(int(one), None) for one in self.labels[features.SPAN_CORRUPTION][used]]
@@ -217,6 +221,21 @@ class _Row(NamedTuple):
                 word = joined([(int(one), None) for one in ids[first:end]], tokenizer)
                 told.append(f"{word.plain} {tag}")
         return [Line("tags", Text(", ".join(told) or "no entity"))]
+
+    def _told_answer(self) -> str:
+        """Where the answer to a question stands."""
+        name = features.QUESTION_ANSWERING
+        if not (self.weights[name] > 0).any():
+            return "a row that does not count"
+        first, last = self.labels[name]
+        return f"the answer is tokens {first} to {last}" if last else "no answer in this window"
+
+    def _answer(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
+        """The words of the answer, where the row holds it."""
+        first, last = self.labels[features.QUESTION_ANSWERING]
+        ids = self.inputs[features.TOKEN_IDS][first : last + 1]
+        said = joined([(int(one), None) for one in ids], tokenizer)
+        return [Line("answer", said if last else Text("none in this window"))]
 
 
 def _told_label(name: str, label: np.ndarray, label_names: Sequence[str]) -> str:

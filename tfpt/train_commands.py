@@ -63,8 +63,9 @@ def finetune(recipe, start, assignments, strategy, out, seeds) -> None:
     """Fine-tune by a recipe into a run folder.
 
     RECIPE is classify (a class for each text), label (any number of labels), score (a number), tag
-    (a class for each word), embed (texts that mean the same near to each other) or a module of
-    yours, by the name that imports it. A run that was stopped goes on when its command is repeated.
+    (a class for each word), answer (the place of an answer), embed (texts that mean the same near
+    to each other) or a module of yours, by the name that imports it. A run that was stopped goes on
+    when its command is repeated.
     """
     chosen = _with_start(_with_strategy(assignments, strategy), start)
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")

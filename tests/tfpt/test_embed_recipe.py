@@ -76,9 +76,10 @@ def loaded(run):
 
 
 def test_texts_of_a_label_are_found_and_scores_are_met(run, sets, folder):
-    untrained = embed.model(settings(sets), tiny_bert.TOKENIZER)
-    data = embed.dataset(settings(sets), tiny_bert.TOKENIZER)
-    before = embed.report(untrained, embed.judged(data, "test"))
+    chosen = settings(sets)
+    untrained = embed.model(chosen, tiny_bert.TOKENIZER)
+    data = embed.dataset(chosen, tiny_bert.TOKENIZER)
+    before = embed.report(untrained, embed.judged(chosen, data, "test"))
     report = evaluation.evaluate_run(embed, run.path)
     assert report.num_queries == 40
     assert before.recall[1] < 0.6

@@ -124,8 +124,8 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> TextEmbeddi
     return replace(found, scored=scored)
 
 
-def judged(data: TextEmbedding, split: str) -> JudgedTexts:
-    """What `report` is given of a split."""
+def judged(settings: Config, data: TextEmbedding, split: str) -> JudgedTexts:
+    """What `report` needs of a split: each text once, and the scored pairs."""
     return data.judged(split)
 
 
