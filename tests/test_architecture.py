@@ -37,7 +37,7 @@ ROWS: list[tuple[set[str], str]] = [
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            *("clock", "dry_run", "seeds"),
+            *("clock", "dry_run", "seeds", "sweeps"),
         },
         "open",
     ),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -59,7 +60,15 @@ def pretrain(recipe, start, assignments, strategy, out, dry_run) -> None:
     help="Fine-tune so many times, with `seed` and those that follow, into OUT/seed-N; evaluate "
     "each; tell mean and deviation.",
 )
-def finetune(recipe, start, assignments, strategy, out, seeds) -> None:
+@click.option(
+    "--sweep",
+    "swept",
+    multiple=True,
+    metavar="FIELD=VALUE,VALUE",
+    help="Fine-tune with each value, and choose by validation. Repeated, with all combinations. "
+    "With --seeds, each so many times. OUT/best-run is the best run, OUT/sweep.json tells all.",
+)
+def finetune(recipe, start, assignments, strategy, out, seeds, swept) -> None:
     """Fine-tune by a recipe into a run folder.
 
     RECIPE is classify (a class for each text), label (any number of labels), score (a number), tag
@@ -68,6 +77,13 @@ def finetune(recipe, start, assignments, strategy, out, seeds) -> None:
     when its command is repeated.
     """
     chosen = _with_start(_with_strategy(assignments, strategy), start)
+    if swept:
+        from tfpt import sweeps
+
+        module = recipe_names.find_for(recipe, "finetune")
+        planned = sweeps.combinations(module.config(), chosen, swept, seeds)
+        _train_sweep(module, planned, out)
+        return
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     if seeds is None:
         _train("Fine-tuning", module, settings, out)
@@ -115,11 +131,7 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
     """Fine-tune with each seed, and tell what came out."""
     if not out:
         raise click.UsageError("Missing option '--out'.")
-    if settings.training.strategy == "multi_worker":
-        raise ValueError(
-            "--seeds trains several times in one process, which workers cannot: start one "
-            "training after the other, with --set seed=N."
-        )
+    _refuse_workers("--seeds", settings)
     quiet_tensorflow()
     from tfpt import console
     from tfpt import seeds as of_seeds
@@ -130,12 +142,40 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
         _train(title, module, replace(settings, seed=seed), str(path))
     with console.progress("Evaluating"):
         record = of_seeds.summarize(module, out, seeds)
-    rows = [
-        [name, f"{record[name]['mean']:.4f}", f"{record[name]['deviation']:.4f}"]
-        for name in record
-        if name != "seeds"
-    ]
-    console.table(f"{out}, {len(seeds)} seeds", ["measure", "mean", "deviation"], rows)
+    measures = {name: record[name] for name in record if name != "seeds"}
+    of_seeds.show(f"{out}, {len(seeds)} seeds", measures)
+
+
+def _train_sweep(module: ModuleType, planned: Sequence[Any], out: str | None) -> None:
+    """Fine-tune with each combination and seed, choose one, and tell what came out."""
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
+    for one in planned:
+        _refuse_workers("--sweep", one.settings)
+    quiet_tensorflow()
+    from tfpt import console, sweeps
+
+    sweeps.check(module, planned, out)
+    runs = [run for one in planned for run in one.runs(out).items()]
+    stopped = {}
+    for number, (path, settings) in enumerate(runs, 1):
+        try:
+            _train(f"Fine-tuning, {number} of {len(runs)}", module, settings, str(path))
+        except FloatingPointError as error:  # of a learning rate that is too high: a result too
+            stopped[path] = str(error)
+            click.echo(f"{path}: {error}", err=True)
+    with console.progress("Evaluating"):
+        record = sweeps.summarize(module, planned, out, stopped)
+    sweeps.show(record, out)
+    click.echo(Path(out) / record["chosen"]["best_run"])
+
+
+def _refuse_workers(option: str, settings: Any) -> None:
+    if settings.training.strategy == "multi_worker":
+        raise ValueError(
+            f"{option} trains several times in one process, which workers cannot: start one "
+            "training after the other, with --set."
+        )
 
 
 def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
@@ -143,13 +183,16 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
     if not out:
         raise click.UsageError("Missing option '--out'.")
     quiet_tensorflow()
-    from tfpt import callbacks, console, preemption, training
+    from tfpt import callbacks, console, distribution, preemption, training
 
     train = training.pretrain if title == "Pre-training" else training.finetune
     try:
         with console.progress(title) as move:
             bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-            train(module, settings, out, callbacks=[bar], verbose=0)
+            try:
+                train(module, settings, out, callbacks=[bar], verbose=0)
+            finally:
+                distribution.release(bar.model)  # others may be trained after it
     except preemption.Preempted as stop:
         click.echo(stop.message, err=True)
         raise  # with its exit code
