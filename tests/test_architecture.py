@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a unit (a room, or a module of tfpt/) imports lies above it in this list, or in its own row
 # where the row is open. Nothing imports a unit of a row below its own.
 ROWS: list[tuple[set[str], str]] = [
-    ({"features", "config", "field_values", "console", "environment", "xla_flags"}, "open"),
+    (
+        {
+            *("features", "config", "field_values", "combinations", "console", "environment"),
+            *("xla_flags", "pages", "drawing", "tensorboard_parts"),
+        },
+        "open",
+    ),
     (
         {
             *("pipelines", "models", "distribution", "optimization", "schedules", "serving"),
@@ -29,14 +35,15 @@ ROWS: list[tuple[set[str], str]] = [
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
-            *("regression_report", "multi_label_report", "entities"),
+            *("regression_report", "multi_label_report", "entities", "calibration", "worst_rows"),
+            *("epoch_records", "evaluation_page", "evaluation_plots", "evaluation_logs"),
         },
         "open",
     ),
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            *("clock", "dry_run", "seeds"),
+            *("clock", "dry_run", "seeds", "sweep"),
         },
         "open",
     ),
