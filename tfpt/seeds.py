@@ -26,21 +26,23 @@ def summarize(recipe: ModuleType, out: str | Path, seeds: Sequence[int]) -> dict
     Args:
         recipe: The recipe of the runs.
         out: The folder that holds `run_path` of each seed.
-        seeds: At least two.
+        seeds: One or more.
 
     Returns:
         What is written: `seeds`; and of each measure of the recipe's report the `values`, their
-        `mean` and, with n - 1, their standard `deviation`.
+        `mean` and, with n - 1, their standard `deviation`, None of a single one.
     """
     reports = [evaluation.evaluate_run(recipe, run_path(out, seed)) for seed in seeds]
     told = [one if isinstance(one, dict) else one.measures for one in reports]
     record: dict[str, Any] = {"seeds": list(seeds)}
     for measure in told[0]:
         values = [one[measure] for one in told]
-        record[measure] = {
-            "values": values,
-            "mean": statistics.fmean(values),
-            "deviation": statistics.stdev(values),
-        }
+        record[measure] = {"values": values, **mean_and_deviation(values)}
     write_json(Path(out) / "seeds.json", record)
     return record
+
+
+def mean_and_deviation(values: Sequence[float]) -> dict[str, float | None]:
+    """The `mean` of values, and their standard `deviation` with n - 1, None of a single one."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "deviation": deviation}

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
 
-from tfpt import command, config, recipe_names
+from tfpt import combinations, command, config, recipe_names
 from tfpt.command import quiet_tensorflow
 
 _strategy = click.option(
@@ -59,25 +60,39 @@ def pretrain(recipe, start, assignments, strategy, out, dry_run) -> None:
     help="Fine-tune so many times, with `seed` and those that follow, into OUT/seed-N; evaluate "
     "each; tell mean and deviation.",
 )
-def finetune(recipe, start, assignments, strategy, out, seeds) -> None:
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="FIELD=VALUE,VALUE",
+    help="Fine-tune with each of these values, such as training.learning_rate=1e-5,3e-5, into a "
+    "folder below OUT; choose by validation; OUT/best is the best run. Of several fields, all "
+    "combinations; with --seeds, each with each seed.",
+)
+def finetune(recipe, start, assignments, strategy, out, seeds, sweeps) -> None:
     """Fine-tune by a recipe into a run folder.
 
     RECIPE is classify (a class for each text), label (any number of labels), score (a number), tag
     (a class for each word) or a module of yours, by the name that imports it. A run that was
-    stopped goes on when its command is repeated.
+    stopped goes on when its command is repeated, and so does a sweep.
     """
-    chosen = _with_start(_with_strategy(assignments, strategy), start)
+    chosen = _with_start(_with_strategy(assignments, strategy), start, sweeps)
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
-    if seeds is None:
+    if sweeps:
+        _sweep(module, combinations.plan(module.config(), chosen, sweeps, seeds), out)
+    elif seeds is None:
         _train("Fine-tuning", module, settings, out)
     else:
         _train_seeds(module, settings, out, range(settings.seed, settings.seed + seeds))
 
 
-def _with_start(assignments: Sequence[str], start: str) -> list[str]:
+def _with_start(assignments: Sequence[str], start: str, sweeps: Sequence[str] = ()) -> list[str]:
     """The assignments with that of --from."""
-    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
-        raise ValueError(f"The encoder comes from --from {start}; leave out --set {taken[0]}.")
+    for option, given in (("--set", assignments), ("--sweep", sweeps)):
+        if start and (taken := [one for one in given if one.startswith(("model.", "start="))]):
+            raise ValueError(
+                f"The encoder comes from --from {start}; leave out {option} {taken[0]}."
+            )
     return [*assignments, *([f"start={start}"] if start else [])]
 
 
@@ -114,11 +129,7 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
     """Fine-tune with each seed, and tell what came out."""
     if not out:
         raise click.UsageError("Missing option '--out'.")
-    if settings.training.strategy == "multi_worker":
-        raise ValueError(
-            "--seeds trains several times in one process, which workers cannot: start one "
-            "training after the other, with --set seed=N."
-        )
+    _check_one_worker("--seeds", settings, "seed=N")
     quiet_tensorflow()
     from tfpt import console
     from tfpt import seeds as of_seeds
@@ -129,12 +140,78 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
         _train(title, module, replace(settings, seed=seed), str(path))
     with console.progress("Evaluating"):
         record = of_seeds.summarize(module, out, seeds)
-    rows = [
-        [name, f"{record[name]['mean']:.4f}", f"{record[name]['deviation']:.4f}"]
-        for name in record
-        if name != "seeds"
-    ]
-    console.table(f"{out}, {len(seeds)} seeds", ["measure", "mean", "deviation"], rows)
+    measures = {name: record[name] for name in record if name != "seeds"}
+    _show_measures(f"{out}, {len(seeds)} seeds", measures)
+
+
+def _check_one_worker(option: str, settings: Any, single: str) -> None:
+    if settings.training.strategy == "multi_worker":
+        raise ValueError(
+            f"{option} trains several times in one process, which workers cannot: start one "
+            f"training after the other, with --set {single}."
+        )
+
+
+def _show_measures(title: str, measures: dict[str, Any]) -> None:
+    """Print mean and deviation of each measure."""
+    from tfpt import console
+
+    rows = [[name, *_mean_and_deviation(one)] for name, one in measures.items()]
+    console.table(title, ["measure", "mean", "deviation"], rows)
+
+
+def _mean_and_deviation(told: dict[str, Any]) -> list[str]:
+    """As they are printed; of a single value there is no deviation."""
+    deviation = told["deviation"]
+    return [f"{told['mean']:.4f}", "" if deviation is None else f"{deviation:.4f}"]
+
+
+def _sweep(module: ModuleType, plan: combinations.Plan, out: str | None) -> None:
+    """Fine-tune every combination with every seed, and tell which is the best."""
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
+    for combination in plan.combinations:
+        _check_one_worker("--sweep", combination.settings, "FIELD=VALUE")
+    quiet_tensorflow()
+    from tfpt import sweep as sweeping
+
+    def train(number: int, settings: Any, path: Path) -> None:
+        try:
+            _train(f"Fine-tuning, {number} of {plan.num_runs}", module, settings, str(path))
+        except FloatingPointError as error:
+            click.echo(f"Warning: {path} was not trained to its end. {error}", err=True)
+            raise
+
+    record = sweeping.sweep(module, plan, out, train)
+    _show_sweep(record, out)
+    click.echo(f"{Path(out) / sweeping.BEST}: {record['best']['path']}")
+
+
+def _show_sweep(record: dict[str, Any], out: str) -> None:
+    """Print what the validation says of each combination, and the test rows of the best."""
+    from tfpt import console
+
+    rows = []
+    for rank, one in enumerate(record["combinations"], 1):
+        measured = ["diverged", ""] if "failed" in one else _mean_and_deviation(one)
+        rows.append([str(rank), *map(_shown, one["settings"].values()), *measured])
+    each = _counted(len(record["seeds"]), "seed")
+    columns = ["rank", *record["fields"], record["monitor"], "deviation"]
+    console.table(f"{out}, {each} each", columns, rows)
+    best = record["best"]
+    split = "test" if "test" in best else "validation"
+    _show_measures(f"The first on its {split} rows, {each}", best[split])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _shown(value: Any) -> str:
+    """The value of a field as a user writes it."""
+    if isinstance(value, list):
+        return ",".join(map(_shown, value))
+    return str(value) if isinstance(value, str | float) else json.dumps(value)
 
 
 def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
