@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, split_of
+from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
 from tfpt.pipelines.splits import TRAIN, Source, read_splits
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -91,15 +91,12 @@ def text_classification(
         label_counts={
             split: {name: count[name] for name in label_names} for split, count in counts.items()
         },
-        splits={
-            split: split_of(
-                table,
-                np.array([ids[label] for label in table.labels], np.int32),
-                tokenizer,
-                sequence_length,
-            )
-            for split, table in tables.items()
-        },
+        splits=splits_of(
+            tables,
+            lambda table: np.array([ids[label] for label in table.labels], np.int32),
+            tokenizer,
+            sequence_length,
+        ),
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         batch_size=batch_size,

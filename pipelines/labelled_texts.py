@@ -3,6 +3,7 @@
 Shape letters: B rows in a batch, T tokens in a row, N rows of a split.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,7 @@ class Split:
 
     texts: tuple[tf.RaggedTensor, ...]  # one or two, int32 (N, None) each
     labels: np.ndarray  # (N, ...): numbers that fit the dtype of the label in features.py
+    rows: Sequence[tuple[str, ...]] = ()  # the texts as they came; of training rows they are let go
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +81,13 @@ class LabelledTexts:
         """The test rows, in the order of the file; None where there is no test split."""
         return self._batches(TEST).in_order() if TEST in self.splits else None
 
+    def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
+        """The texts of the rows of "validation" or "test" as they came, in the order of the file.
+
+        Those of the training rows, which nothing tells of later, are not kept beside their tokens.
+        """
+        return self.splits[split].rows
+
     def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
         """Training batches without end, from any batch number on; see `RowBatches.endless`."""
         return self._batches(TRAIN).endless(first_batch)
@@ -123,10 +132,34 @@ def check_rows(
         raise ValueError(f"`batch_size` must be at least 1 row; received {batch_size}.")
 
 
-def split_of(
-    table: Table, labels: np.ndarray, tokenizer: TextTokenizer, sequence_length: int
-) -> Split:
-    """The rows of a table, with their labels as numbers."""
+def splits_of(
+    tables: Mapping[str, Table],
+    number: Callable[[Table], np.ndarray],
+    tokenizer: TextTokenizer,
+    sequence_length: int,
+) -> dict[str, Split]:
+    """The rows of each split, tokenized.
+
+    Args:
+        tables: By split.
+        number: Gives the labels of a table as numbers, (N, ...).
+        tokenizer: Texts are tokenized here, once.
+        sequence_length: T.
+    """
+    return {
+        name: Split(
+            _tokenized(table, tokenizer, sequence_length),
+            number(table),
+            () if name == TRAIN else table.rows,
+        )
+        for name, table in tables.items()
+    }
+
+
+def _tokenized(
+    table: Table, tokenizer: TextTokenizer, sequence_length: int
+) -> tuple[tf.RaggedTensor, ...]:
+    """int32 (N, None) for each text of a row."""
     texts = []
     for column in zip(*table.rows, strict=True):
         parts = [
@@ -137,4 +170,4 @@ def split_of(
             for first in range(0, len(column), TEXTS_AT_ONCE)
         ]
         texts.append(tf.concat(parts, axis=0))
-    return Split(tuple(texts), labels)
+    return tuple(texts)

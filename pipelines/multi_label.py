@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfpt import features
-from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, split_of
+from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
 from tfpt.pipelines.splits import TRAIN, Source, read_splits
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -88,10 +88,9 @@ def multi_label_classification(
         label_counts={
             split: {name: count[name] for name in label_names} for split, count in counts.items()
         },
-        splits={
-            split: split_of(table, _marked(table, label_names), tokenizer, sequence_length)
-            for split, table in tables.items()
-        },
+        splits=splits_of(
+            tables, lambda table: _marked(table, label_names), tokenizer, sequence_length
+        ),
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         batch_size=batch_size,

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from tfpt import features
-from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, split_of
+from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
 from tfpt.pipelines.splits import TRAIN, Source, read_splits
 from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.values import score_of
@@ -71,10 +71,9 @@ def text_regression(
     return TextRegression(
         mean=float(scores.mean()),
         deviation=deviation,
-        splits={
-            split: split_of(table, np.array(table.labels, np.float32), tokenizer, sequence_length)
-            for split, table in tables.items()
-        },
+        splits=splits_of(
+            tables, lambda table: np.array(table.labels, np.float32), tokenizer, sequence_length
+        ),
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         batch_size=batch_size,

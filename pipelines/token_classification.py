@@ -3,10 +3,11 @@
 Shape letters: B rows in a batch, T tokens in a row, N sentences of a split, L tokens of a sentence.
 """
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class TaggedSplit:
     labels: tf.RaggedTensor  # int32 (N, None): of each token that begins a word, else -1
     num_cut: int  # sentences that are longer than a row
     num_unseen: int  # words without a token of their own in the row: cut off, or of no token
+    words: Sequence[tuple[str, ...]] = ()  # those with a label; of training rows they are let go
 
     def __len__(self) -> int:
         return int(self.tokens.nrows())
@@ -91,6 +93,13 @@ class TokenClassification:
     def test(self) -> tf.data.Dataset | None:
         """The test sentences, in the order of the file; None where there is no test split."""
         return self._batches(TEST).in_order() if TEST in self.splits else None
+
+    def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
+        """The words that have a label, of each sentence of "validation" or "test", in order.
+
+        Those of the training sentences, which nothing tells of later, are not kept.
+        """
+        return self.splits[split].words
 
     def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
         """Training batches without end, from any batch number on; see `RowBatches.endless`."""
@@ -168,10 +177,12 @@ def token_classification(
     sentences = read_tagged(name, columns or TagColumns())
     label_names = _label_names(sentences[TRAIN])
     ids = {tag: number for number, tag in enumerate(label_names)}
+    longest = sequence_length - _NUM_SPECIALS
     splits = {
-        split: _encode(rows, ids, tokenizer, separator, sequence_length - _NUM_SPECIALS)
+        split: _encode(rows, ids, tokenizer, separator, longest)
         for split, rows in sentences.items()
     }
+    splits[TRAIN] = replace(splits[TRAIN], words=())
     counts = {
         split: Counter(tag for tags in rows.tags for tag in tags)
         for split, rows in sentences.items()
@@ -245,6 +256,7 @@ def _encode(
     """Tokenize the sentences of a split; of each, `longest` tokens are kept."""
     tokens: list[list[int]] = []
     labels: list[np.ndarray] = []
+    words: list[tuple[str, ...]] = []
     num_cut = num_unseen = 0
     texts = [join_words(words, separator) for words in sentences.rows]
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
@@ -258,11 +270,12 @@ def _encode(
             row[first[seen]] = [
                 ids[tag] for tag, is_seen in zip(tags, seen, strict=True) if is_seen
             ]
+            words.append(tuple(itertools.compress(sentences.rows[len(tokens)], seen)))
             tokens.append(encoding.ids[:longest])
             labels.append(row)
             num_cut += len(encoding.ids) > longest
             num_unseen += int(np.sum(~seen))
-    return TaggedSplit(_ragged(tokens), _ragged(labels), num_cut, num_unseen)
+    return TaggedSplit(_ragged(tokens), _ragged(labels), num_cut, num_unseen, words)
 
 
 def _ragged(rows: Sequence[Sequence[int] | np.ndarray]) -> tf.RaggedTensor:

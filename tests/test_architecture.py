@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a unit (a room, or a module of tfpt/) imports lies above it in this list, or in its own row
 # where the row is open. Nothing imports a unit of a row below its own.
 ROWS: list[tuple[set[str], str]] = [
-    ({"features", "config", "field_values", "console", "environment", "xla_flags"}, "open"),
+    (
+        {
+            *("features", "config", "field_values", "console", "environment"),
+            *("xla_flags", "pages", "drawing", "tensorboard_parts"),
+        },
+        "open",
+    ),
     (
         {
             *("pipelines", "models", "distribution", "optimization", "schedules", "serving"),
@@ -31,6 +37,8 @@ ROWS: list[tuple[set[str], str]] = [
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
             *("regression_report", "multi_label_report", "entities", "embedding_report"),
             *("answer_spans", "answer_scores", "answer_report"),
+            *("calibration", "worst_rows", "epoch_records", "evaluation_page", "evaluation_plots"),
+            *("evaluation_logs", "confusion_drawing"),
         },
         "open",
     ),

@@ -10,23 +10,11 @@ import keras
 
 from tfpt import distribution, pipelines, workers
 from tfpt.checkpoints import Run
+from tfpt.epoch_records import HISTORY, best_epoch
+from tfpt.epoch_records import history as history
 from tfpt.record_files import write_text
 
-HISTORY = "history.jsonl"
 _SECONDS_BETWEEN_LINES = 0.2
-
-
-def history(run: Run) -> list[dict[str, float]]:
-    """What each epoch of a run measured, in order."""
-    path = run.path / HISTORY
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
-    """The place of the best record; the first of equals."""
-    values = [record[monitor] for record in records]
-    return values.index(max(values) if monitor.endswith("accuracy") else min(values))
 
 
 class EndAt(keras.callbacks.Callback):

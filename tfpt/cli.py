@@ -239,7 +239,9 @@ def evaluate(run) -> None:
     """Evaluate the best weights of a run.
 
     A fine-tuned model is evaluated on its test rows (else its validation rows), a pre-trained one
-    on its validation store. The figures are also written to RUN/evaluation.json.
+    on its validation store. The figures are also written to RUN/evaluation.json; of a fine-tuned
+    model also for TensorBoard and, with pip install 'tfpt[reports]', as RUN/evaluation.html: with
+    curves, calibration and the rows that it is most wrong about.
     """
     quiet_tensorflow()
     module = recipe_names.of_run(run)
@@ -252,6 +254,8 @@ def evaluate(run) -> None:
     else:
         split = json.loads((Path(run) / "evaluation.json").read_text())["split"]
         console.report(f"{run}, {split} rows", report.to_dict(), report.measures)
+        if (page := Path(run) / "evaluation.html").exists():
+            click.echo(page)
 
 
 main.add_command(weight_commands.import_)

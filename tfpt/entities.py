@@ -7,16 +7,20 @@ counts (its strict scenario). Tags are read strictly, in what is true as in what
 Shape letters: B rows in a batch, T tokens in a row, N words, C tags.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from tfpt import features
+from tfpt.calibration import Calibration, binned
 from tfpt.pipelines.tags import Entity, find_entities, has_ends, parse_tag
+from tfpt.worst_rows import WorstRow, with_texts, worst_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,9 @@ class EntityReport:
     num_words: int
     accuracy: float  # share of words whose tag is right, O included
     loss: float  # mean cross-entropy of words, in nats
+    is_bioes: bool = False  # or BIO
+    calibration: Calibration | None = None  # of the words' tags
+    worst: tuple[WorstRow, ...] = ()  # sentences, by the mean loss of their words
 
     @property
     def total(self) -> Score:
@@ -79,11 +86,20 @@ class EntityReport:
             "loss": self.loss,
         }
 
+    def with_texts(self, rows: Sequence[tuple[str, ...]]) -> "EntityReport":
+        """The same with the words, and the entities in words, of the worst sentences.
+
+        Args:
+            rows: The words of every sentence that have a label.
+        """
+        worst = [_in_words(one, rows[one.row], ends=self.is_bioes) for one in self.worst]
+        return replace(self, worst=tuple(worst))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
         found = self.scores.values()
         count = len(found) or 1
-        return {
+        told: dict[str, Any] = {
             "num_sentences": self.num_sentences,
             "num_words": self.num_words,
             "num_entities": self.total.num_true,
@@ -103,6 +119,9 @@ class EntityReport:
                 for kind, one in self.scores.items()
             },
         }
+        if self.calibration is not None:
+            told["calibration"] = self.calibration.to_dict()
+        return {**told, "worst": [one.to_dict() for one in self.worst]} if self.worst else told
 
 
 def evaluate_entities(
@@ -120,15 +139,39 @@ def evaluate_entities(
     Raises:
         ValueError: The data set holds no word.
     """
-    true, predicted, losses = [], [], []
-    for labels, logits in sentences(model, dataset):
+    true, predicted, places, losses = [], [], [], []
+    sure, squares = [], []  # of the tag that is given; of what Brier adds up
+    for row, labels, logits in sentences(model, dataset):
+        answers = logits.argmax(axis=-1)
+        places.append(row)
         true.append([label_names[label] for label in labels])
-        predicted.append([label_names[label] for label in logits.argmax(axis=-1)])
+        predicted.append([label_names[label] for label in answers])
         losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy())
+        shares = softmax(logits.astype(np.float64), axis=-1)
+        words = np.arange(len(labels))
+        sure.append(shares[words, answers])
+        squares.append(np.square(shares).sum(axis=-1) - 2 * shares[words, labels] + 1)
     if not true:
         raise ValueError("The data set to evaluate on holds no word.")
-    loss = float(np.mean(np.concatenate(losses), dtype=np.float64))
-    return entity_report(true, predicted, label_names, loss=loss)
+    report = entity_report(
+        true,
+        predicted,
+        label_names,
+        loss=float(np.mean(np.concatenate(losses), dtype=np.float64)),
+    )
+    is_right = np.concatenate([np.equal(*tags) for tags in zip(true, predicted, strict=True)])
+    worst = worst_rows(
+        np.array([one.mean(dtype=np.float64) for one in losses]),
+        lambda row: (" ".join(true[row]), " ".join(predicted[row]), float(sure[row].prod())),
+    )
+    return replace(
+        report,
+        calibration=binned(
+            np.concatenate(sure), is_right, brier_score=np.concatenate(squares).mean()
+        ),
+        # A sentence without a word that counts is none of those above.
+        worst=tuple(replace(one, row=places[one.row]) for one in worst),
+    )
 
 
 def entity_report(
@@ -163,6 +206,7 @@ def entity_report(
         num_words=len(words),
         accuracy=num_right / len(words) if words else 0.0,
         loss=loss,
+        is_bioes=has_ends(label_names),
     )
 
 
@@ -181,14 +225,38 @@ def _score(counted: Any) -> Score:
 
 def sentences(
     model: keras.Model, dataset: tf.data.Dataset
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The labels, int32 (N,), and logits, float32 (N, C), of the words of each sentence."""
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Of each sentence with a word that counts: its row, and of its words labels and logits.
+
+    Yields:
+        The number of the row in the data set, from 0; int32 (N,); float32 (N, C).
+    """
     name = features.TOKEN_CLASSIFICATION
     tag = tf.function(lambda inputs: model(inputs, training=False)[name], reduce_retracing=True)
+    rows = itertools.count()
     for inputs, labels, weights in dataset:
         counts = weights[name].numpy() > 0  # (B, T)
         for is_word, label, logits in zip(
             counts, labels[name].numpy(), tag(inputs).numpy(), strict=True
         ):
+            row = next(rows)
             if is_word.any():
-                yield label[is_word], logits[is_word]
+                yield row, label[is_word], logits[is_word]
+
+
+def _in_words(worst: WorstRow, words: tuple[str, ...], *, ends: bool) -> WorstRow:
+    """A sentence with its words, and entities in the place of tags: `per George Bush`."""
+
+    def entities(tags: str) -> str:
+        return "; ".join(
+            f"{entity.kind} {' '.join(words[entity.first : entity.last + 1])}"
+            for entity in find_entities(tags.split(), ends=ends)
+        )
+
+    (whole,) = with_texts([replace(worst, row=0)], [(" ".join(words),)])
+    return replace(
+        whole,
+        row=worst.row,
+        right=entities(worst.right),
+        predicted=entities(worst.predicted),
+    )

@@ -3,8 +3,9 @@
 Shape letters: N rows of a data set, C classes.
 """
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -12,12 +13,31 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
-from tfpt import checkpoints, config, features
+from tfpt import (
+    calibration,
+    checkpoints,
+    config,
+    evaluation_logs,
+    evaluation_page,
+    features,
+    pages,
+)
+from tfpt.calibration import Calibration
+from tfpt.worst_rows import WorstRow, with_texts, worst_rows
+
+# Of a matrix of classes that is written out: 10,000 numbers; and of the pairs that are named.
+_MOST_CLASSES = 100
+_NUM_CONFUSIONS = 20
 
 
 class Report(Protocol):
-    """What a fine-tuned model got right; made by the function `report` of its recipe."""
+    """What a fine-tuned model got right; made by the function `report` of its recipe.
+
+    One that names rows has also `with_texts`, which takes the texts of all rows evaluated, as
+    `source_rows` of the data gives them, and returns a report with those that it names.
+    """
 
     @property
     def measures(self) -> dict[str, float]:
@@ -25,7 +45,11 @@ class Report(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, ready for JSON; `classes`, where there are any, by name."""
+        """Everything as plain values, ready for JSON.
+
+        Where there are such: `classes` by name; `confusion`; `confusions`, the most frequent;
+        `calibration`; `worst`, rows. See ClassificationReport.
+        """
         ...
 
 
@@ -39,6 +63,8 @@ class ClassificationReport:
     label_names: tuple[str, ...]
     confusion: np.ndarray  # int64 (C, C): rows are true classes, columns predicted ones
     loss: float  # mean cross-entropy, in nats
+    calibration: Calibration
+    worst: tuple[WorstRow, ...]
 
     @property
     def num_rows(self) -> int:
@@ -77,8 +103,27 @@ class ClassificationReport:
         macro_f1 = float(self.f1.mean())
         return {"accuracy": self.accuracy, "macro_f1": macro_f1, "loss": self.loss}
 
+    def confusions(self) -> list[dict[str, Any]]:
+        """What is taken for what: the most frequent pairs of a class and a wrong answer."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_CONFUSIONS]
+        places = (divmod(int(place), len(wrong)) for place in order)
+        return [
+            {
+                "right": self.label_names[right],
+                "predicted": self.label_names[predicted],
+                "num_rows": int(wrong[right, predicted]),
+            }
+            for right, predicted in places
+            if wrong[right, predicted]
+        ]
+
+    def with_texts(self, rows: Sequence[tuple[str, ...]]) -> "ClassificationReport":
+        """The same with the texts of the worst rows, of all rows evaluated."""
+        return replace(self, worst=with_texts(self.worst, rows))
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, ready for JSON."""
+        """Everything as plain values, ready for JSON; no matrix of more than 100 classes."""
         columns = zip(
             self.label_names,
             self.precision,
@@ -87,7 +132,7 @@ class ClassificationReport:
             self.confusion.sum(axis=1),
             strict=True,
         )
-        return {
+        told = {
             "num_rows": self.num_rows,
             "accuracy": self.accuracy,
             "majority_accuracy": self.majority_accuracy,
@@ -104,8 +149,13 @@ class ClassificationReport:
                 }
                 for name, precision, recall, f1, count in columns
             },
-            "confusion": self.confusion.tolist(),
+            "confusions": self.confusions(),
+            "calibration": self.calibration.to_dict(),
+            "worst": [one.to_dict() for one in self.worst],
         }
+        if len(self.label_names) <= _MOST_CLASSES:
+            told["confusion"] = self.confusion.tolist()
+        return told
 
 
 def evaluate_classification(
@@ -133,10 +183,18 @@ def classification_report(
         labels, logits.argmax(axis=1), num_classes=len(label_names), dtype=tf.int64
     )
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    shares = softmax(logits.astype(np.float64), axis=1)
+
+    def describe(row: int) -> tuple[str, str, float]:
+        answer = shares[row].argmax()
+        return label_names[labels[row]], label_names[answer], float(shares[row, answer])
+
     return ClassificationReport(
         label_names=tuple(label_names),
         confusion=confusion.numpy(),
         loss=float(tf.reduce_mean(losses)),
+        calibration=calibration.of_classes(shares, labels),
+        worst=worst_rows(losses.numpy(), describe),
     )
 
 
@@ -173,7 +231,8 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     """Evaluate the best weights of a run and write `evaluation.json` into its folder.
 
     A fine-tuned model is evaluated on its test rows or, where there are none, on its validation
-    rows; a pre-trained one on its validation store.
+    rows; a pre-trained one on its validation store. Of a fine-tuned one the report is also written
+    as a page, `evaluation.html`, where the extra `reports` is installed, and for TensorBoard.
 
     Args:
         recipe: The module that the run's configuration names. Where its report needs something
@@ -217,8 +276,34 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     if hasattr(recipe, "judged"):  # where batches alone do not tell what a report needs
         rows = recipe.judged(settings, data, split)
     report = recipe.report(model, rows, run.label_names)
-    run.write_record("evaluation.json", {"split": split, **report.to_dict()})
+    if hasattr(report, "with_texts") and hasattr(data, "source_rows"):
+        report = report.with_texts(data.source_rows(split))
+    _write(run, recipe, split, report)
     return report
+
+
+def _write(run: checkpoints.Run, recipe: ModuleType, split: str, report: Report) -> None:
+    """Write a report into the run's folder: as JSON, for TensorBoard, and as a page."""
+    told = report.to_dict()
+    run.write_record("evaluation.json", {"split": split, **told})
+    evaluation_logs.write_logs(run, split, told, report.measures)
+    if pages.are_possible():
+        evaluation_page.write_page(
+            run,
+            split,
+            told,
+            measures=report.measures,
+            monitor=recipe.MONITOR,
+            defaults=config.to_dict(recipe.config()),
+        )
+        return
+    # One from before would tell other numbers.
+    (run.path / evaluation_page.PAGE).unlink(missing_ok=True)
+    warnings.warn(
+        f"{evaluation_page.PAGE} is not written: matplotlib and jinja2, which draw it, are not "
+        "installed. Install them by pip install 'tfpt[reports]'.",
+        stacklevel=3,
+    )
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -3,16 +3,20 @@
 Shape letters: N rows of a data set, C classes.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import expit
 
-from tfpt import evaluation, features
+from tfpt import calibration, evaluation, features
+from tfpt.calibration import Calibration
 from tfpt.evaluation import share
+from tfpt.worst_rows import WorstRow, with_texts, worst_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +35,8 @@ class MultiLabelReport:
     exact_match: float  # share of the rows of which all labels are right
     average_precision: np.ndarray  # float64 (C,), at any threshold; 0 of a label that no row has
     loss: float  # mean cross-entropy of a label, in nats
+    calibration: Calibration  # of all decisions on a label together
+    worst: tuple[WorstRow, ...]
 
     @property
     def precision(self) -> np.ndarray:
@@ -64,6 +70,10 @@ class MultiLabelReport:
             "loss": self.loss,
         }
 
+    def with_texts(self, rows: Sequence[tuple[str, ...]]) -> "MultiLabelReport":
+        """The same with the texts of the worst rows, of all rows evaluated."""
+        return replace(self, worst=with_texts(self.worst, rows))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
         columns = {
@@ -87,6 +97,8 @@ class MultiLabelReport:
                 name: dict(zip(columns, row, strict=True))
                 for name, row in zip(self.label_names, rows, strict=True)
             },
+            "calibration": self.calibration.to_dict(),
+            "worst": [one.to_dict() for one in self.worst],
         }
 
     def _micro(self) -> dict[str, float]:
@@ -130,6 +142,16 @@ def multi_label_report(
     has = labels > 0.5
     logits = logits.astype(np.float64)
     given = logits >= np.log(threshold / (1 - threshold))
+    losses = np.logaddexp(0, logits) - has * logits
+
+    def describe(row: int) -> tuple[str, str, float]:
+        # Of the labels that are given and those that are not, each for itself.
+        unlikely = np.logaddexp(0, np.where(given[row], -logits[row], logits[row]))
+        return listed(has[row]), listed(given[row]), float(np.exp(-unlikely.sum()))
+
+    def listed(marked: np.ndarray) -> str:
+        return ", ".join(itertools.compress(label_names, marked))
+
     return MultiLabelReport(
         label_names=tuple(label_names),
         num_rows=len(has),
@@ -141,7 +163,9 @@ def multi_label_report(
         average_precision=np.array(
             [average_precision(*one) for one in zip(has.T, logits.T, strict=True)]
         ),
-        loss=float((np.logaddexp(0, logits) - has * logits).mean()),
+        loss=float(losses.mean()),
+        calibration=calibration.of_decisions(expit(logits), has),
+        worst=worst_rows(losses.mean(axis=1), describe),
     )
 
 

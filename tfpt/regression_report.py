@@ -3,7 +3,8 @@
 Shape letters: N rows of a data set.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from scipy import stats
 
 from tfpt import evaluation, features
+from tfpt.worst_rows import WorstRow, with_texts, worst_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class RegressionReport:
     mean_absolute_error: float  # in the units of the data, as the next two
     root_mean_squared_error: float
     deviation: float  # the root mean squared error of always answering the mean
+    worst: tuple[WorstRow, ...]  # by the squared error
 
     @property
     def measures(self) -> dict[str, float]:
@@ -34,9 +37,13 @@ class RegressionReport:
         names = ("spearman", "pearson", "mean_absolute_error", "root_mean_squared_error")
         return {name: getattr(self, name) for name in names}
 
+    def with_texts(self, rows: Sequence[tuple[str, ...]]) -> "RegressionReport":
+        """The same with the texts of the worst rows, of all rows evaluated."""
+        return replace(self, worst=with_texts(self.worst, rows))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return asdict(self)
+        return {**asdict(self), "worst": [one.to_dict() for one in self.worst]}
 
 
 def evaluate_regression(model: keras.Model, dataset: tf.data.Dataset) -> RegressionReport:
@@ -64,4 +71,7 @@ def regression_report(scores: np.ndarray, predicted: np.ndarray) -> RegressionRe
         mean_absolute_error=float(np.abs(errors).mean()),
         root_mean_squared_error=float(np.sqrt(np.square(errors).mean())),
         deviation=float(scores.std()),
+        worst=worst_rows(
+            np.square(errors), lambda row: (f"{scores[row]:.6g}", f"{predicted[row]:.6g}", None)
+        ),
     )

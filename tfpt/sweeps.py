@@ -186,7 +186,7 @@ def choose(
     Args:
         planned: What was trained, into `Combination.runs` of `out`.
         out: The folder of the sweep.
-        monitor: The recipe's MONITOR; see `callbacks.best_epoch` for whether more of it is better.
+        monitor: The recipe's MONITOR; whether more of it is better, `epoch_records.best_epoch` tells.
         stopped: Runs whose loss was not finite, and why. Their combinations are not chosen.
 
     Returns:
@@ -238,19 +238,19 @@ def choose(
 
 def _validation(path: Path, monitor: str, stopped: str | None) -> dict[str, Any]:
     """The measure of a run at its best epoch."""
-    from tfpt import callbacks, checkpoints  # which load TensorFlow
+    from tfpt import checkpoints, epoch_records  # which load TensorFlow
 
     if stopped is not None:
         return {"validation": None, "stopped": stopped}
-    records = callbacks.history(checkpoints.open_run(path))
-    best = records[callbacks.best_epoch(records, monitor)]
+    records = epoch_records.history(checkpoints.open_run(path))
+    best = records[epoch_records.best_epoch(records, monitor)]
     return {"epoch": best["epoch"], "validation": best[monitor]}
 
 
 def _best(found: Sequence[dict[str, Any]], measure: str, monitor: str) -> dict[str, Any]:
-    from tfpt import callbacks  # which loads TensorFlow
+    from tfpt import epoch_records  # which loads TensorFlow
 
-    return found[callbacks.best_epoch([{monitor: one[measure]} for one in found], monitor)]
+    return found[epoch_records.best_epoch([{monitor: one[measure]} for one in found], monitor)]
 
 
 def summarize(

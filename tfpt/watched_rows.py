@@ -3,7 +3,6 @@
 Shape letters: R rows, T tokens in a row, P mask slots in a row, V vocabulary, A heads.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from tfpt import features, pipelines, show_batch, workers
 from tfpt.checkpoints import Run
+from tfpt.tensorboard_parts import colored, escaped
 
 _NUM_ROWS = 3
 _NUM_WORDS = 3  # told of a place, the most probable ones
@@ -21,8 +21,6 @@ _NUM_LAYERS, _NUM_HEADS, _NUM_TOKENS = 3, 4, 64
 # Of the images, in pixels: a map of the attention, and what lies between two, with a notch for
 # each tenth token.
 _MAP_SIDE, _GAP, _NOTCH_TOKENS = 256, 8, 10
-# From no attention to all of it: white, blue, nearly black.
-_COLORS = np.array([[255, 255, 255], [110, 165, 220], [20, 70, 150], [5, 15, 45]], np.float32)
 _TO_PREDICT = {show_batch.MASKED, show_batch.REPLACED, show_batch.KEPT}
 
 _ATTENTION = (
@@ -165,11 +163,6 @@ def _entry(token: int, tokenizer: pipelines.TextTokenizer) -> str:
     return escaped(tokenizer.vocabulary[token] if token < size else f"<{token - size}>")
 
 
-def escaped(text: str) -> str:
-    """A text of which Markdown changes nothing: what is no letter or digit becomes an entity."""
-    return re.sub(r"[^\w\s]|_", lambda found: f"&#{ord(found[0])};", text)
-
-
 def attention_inputs(encoder: keras.Model) -> tuple[list[Any], keras.Model] | None:
     """Some layers of an encoder that tell their attention, and a model to what they are given.
 
@@ -218,13 +211,6 @@ def attention_image(maps: list[np.ndarray]) -> np.ndarray:
             top, left = row * side, column * side
             image[top + notches + _GAP, left + _GAP // 2 : left + _GAP] = 0
             image[top + _GAP // 2 : top + _GAP, left + notches + _GAP] = 0
-            pixels = _colored(np.sqrt(weights)).repeat(scale, axis=0).repeat(scale, axis=1)
+            pixels = colored(np.sqrt(weights)).repeat(scale, axis=0).repeat(scale, axis=1)
             image[top + _GAP : top + side, left + _GAP : left + side] = pixels
     return image
-
-
-def _colored(values: np.ndarray) -> np.ndarray:
-    """uint8 (..., 3): colours of values in [0, 1]."""
-    places = np.linspace(0, 1, len(_COLORS))
-    channels = [np.interp(values, places, _COLORS[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)

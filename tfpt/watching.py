@@ -263,11 +263,11 @@ def memory_bytes() -> dict[str, float]:
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """A configuration as the hyperparameters of TensorBoard, which are numbers and texts."""
-    return {
-        name: value if isinstance(value, bool | int | float | str) else _text(value)
-        for name, value in config.flatten(settings)
-    }
+    return {name: hyperparameter(value) for name, value in config.flatten(settings)}
 
 
-def _text(value: Any) -> str:
+def hyperparameter(value: Any) -> bool | int | float | str:
+    """The value of a field as a hyperparameter of TensorBoard, which is a number or a text."""
+    if isinstance(value, bool | int | float | str):
+        return value
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,8 +1,9 @@
-"""The report as a page: one file without scripts, which needs nothing from elsewhere."""
+"""The report as a page."""
 
 from pathlib import Path
 from typing import Any
 
+from tfpt import pages
 from tfpt.pipelines.cleaning import plots
 
 # What a step is called on the page, and what it does.
@@ -25,32 +26,7 @@ _TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Cleaning report</title>
 <style>
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1a202c; background: #f7f8fa;
-       margin: 0; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.7rem; margin: .5rem 0 .2rem; }
-h2 { font-size: 1.2rem; margin: 0 0 .8rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-section { background: #fff; border: 1px solid #e2e8f0; border-radius: 8px; padding: 1.2rem 1.4rem;
-          margin: 1.2rem 0; overflow-x: auto; }
-.sub, .note { color: #5a6778; }
-.note { font-size: .9rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 1rem;
-         margin: 1.2rem 0; }
-.card { background: #fff; border: 1px solid #e2e8f0; border-radius: 8px; padding: .9rem 1.2rem; }
-.card b { display: block; font-size: 1.6rem; line-height: 1.2; }
-svg { width: 100%; height: auto; display: block; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #edf0f4;
-         vertical-align: top; }
-th { color: #5a6778; font-weight: 600; font-size: .88rem; }
-td.n, th.n { text-align: right; white-space: nowrap; }
-blockquote { margin: .45rem 0; padding: .4rem .8rem; border-left: 3px solid #cbd5e0;
-             background: #f7f8fa; overflow-wrap: anywhere; font-size: .92rem; }
-blockquote span { display: block; color: #5a6778; font-size: .85rem; }
-code { font-size: .9em; overflow-wrap: anywhere; }
-</style>
+{{ style | safe }}</style>
 </head>
 <body>
 <main>
@@ -146,31 +122,27 @@ def write_page(report: dict[str, Any], path: Path) -> None:
 
 def page(report: dict[str, Any]) -> str:
     """The page of a report."""
-    import jinja2
-
     names = ["before", *(TITLES[step["name"]] for step in report["steps"])]
     documents = [report["before"]["documents"]]
     documents += [step["after"]["documents"] for step in report["steps"]]
     found = {step["name"]: step["found"] for step in report["steps"]}
     shares = found.get("languages", {})
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.from_string(_TEMPLATE).render(
-        report=report,
-        titles=TITLES,
-        share=_share,
+    values = {
+        "report": report,
+        "titles": TITLES,
+        "share": _share,
         # Of our own making; all text of the corpus is escaped.
-        funnel=plots.funnel(names, documents),
-        lengths=plots.lengths(report["lengths"]),
-        languages=plots.languages(shares) if shares else "",
-        reasons=[
+        "funnel": plots.funnel(names, documents),
+        "lengths": plots.lengths(report["lengths"]),
+        "languages": plots.languages(shares) if shares else "",
+        "reasons": [
             (step["name"], reason, count)
             for step in report["steps"]
             for reason, count in step["dropped"].items()
         ],
-        masked=found.get("personal_data", {}),
-    )
+        "masked": found.get("personal_data", {}),
+    }
+    return pages.render(_TEMPLATE, values)
 
 
 def _share(part: int, whole: int) -> str:

@@ -63,6 +63,12 @@ def test_rows_are_packed_and_labels_numbered_in_the_order_of_their_names(data):
     assert weights["classification"].numpy().tolist() == [1, 1, 1, 1]
 
 
+def test_texts_of_what_is_evaluated_are_kept_as_they_came_and_those_of_the_training_are_not(data):
+    assert list(data.source_rows("test")) == [(f"w{i}",) for i in range(40, 45)]
+    assert list(data.source_rows("validation")) == [(f"w{i}",) for i in range(30, 37)]
+    assert list(data.source_rows("train")) == []
+
+
 def test_counts_are_those_of_the_files(data):
     assert (data.num_train, data.num_validation, data.num_test) == (23, 7, 5)
     assert data.steps_per_epoch == 6

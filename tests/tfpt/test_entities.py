@@ -1,5 +1,6 @@
 """What is told of the entities a tagger finds, against counts of sets."""
 
+import dataclasses
 import json
 
 import keras
@@ -115,11 +116,41 @@ def test_words_with_a_weight_count_sentence_by_sentence():
     assert report.num_sentences == 10
     assert report.num_words == int(weights.sum())
     expected = entity_report(true, answers, NAMES, loss=report.loss)
-    assert report == expected
+    assert dataclasses.replace(report, calibration=None, worst=()) == expected
     shifted = logits[is_word] - logits[is_word].max(axis=-1, keepdims=True)
     log_shares = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     losses = -np.take_along_axis(log_shares, labels[is_word][:, None], axis=-1)
     assert report.loss == pytest.approx(losses.mean(), abs=1e-6)
+    # The worst sentences by the mean loss of their words, and the calibration of all words.
+    rows = np.nonzero(is_word)[0]
+    means = [losses[rows == row].mean() for row in range(10)]
+    assert [one.row for one in report.worst] == np.argsort(-np.array(means)).tolist()
+    assert report.worst[0].loss == pytest.approx(max(means), abs=1e-6)
+    worst = report.worst[0].row
+    assert report.worst[0].right == " ".join(true[worst])
+    shares = np.exp(log_shares)
+    sure = shares.max(axis=-1)
+    assert report.worst[0].probability == pytest.approx(sure[rows == worst].prod(), rel=1e-5)
+    assert report.calibration.counts.sum() == len(rows)
+    squares = np.square(shares - np.eye(classes)[labels[is_word]]).sum(axis=-1)
+    assert report.calibration.brier_score == pytest.approx(squares.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("names", [NAMES, tags_of("BIOES")])
+def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
+    ends = ["E-per", "S-loc"] if "S-loc" in names else ["I-per", "B-loc"]
+    tags = [["O", "O", "O"], ["B-per", ends[0], ends[1]]]
+    labels = np.array([[names.index(tag) for tag in row] for row in tags], "int32")
+    weights = np.array([[0, 0, 0], [1, 1, 1]], "float32")
+    answers = np.eye(len(names))[labels.ravel()]
+    answers[3:] = np.eye(len(names))[[names.index("O")] * 2 + [names.index(ends[1])]]
+    table = (9 * answers).astype("float32")
+    report = evaluate_entities(tagger_of(table), batches(weights, labels, 2), names)
+    (told,) = report.with_texts([("never", "seen", "."), ("Ada", "Byron", "London")]).worst
+    assert told.row == 1  # the first row has no word that counts
+    assert told.texts == ("Ada Byron London",)
+    assert told.right == "per Ada Byron; loc London"
+    assert told.predicted == "loc London"
 
 
 def test_a_data_set_without_a_word_is_refused():

@@ -113,3 +113,45 @@ def test_reports_hold_plain_values():
     assert isinstance(report, evaluation.ClassificationReport)
     assert {type(report.accuracy), type(report.loss), type(report.majority_accuracy)} == {float}
     assert type(report.num_rows) is int
+
+
+def test_the_worst_rows_are_those_of_the_highest_loss_with_the_answer_and_its_probability():
+    labels, logits = random_rows(60, 3, seed=4)
+    report = classification_report(labels, logits, class_names(3))
+    shares = tf.nn.softmax(logits.astype("float64")).numpy()
+    losses = -np.log(shares[np.arange(60), labels])
+    order = np.argsort(-losses)[:20]
+    assert [one.row for one in report.worst] == order.tolist()
+    for one, row in zip(report.worst, order, strict=True):
+        assert one.loss == pytest.approx(losses[row], rel=1e-5)
+        assert (one.right, one.predicted) == (
+            f"class {labels[row]}",
+            f"class {logits[row].argmax()}",
+        )
+        assert one.probability == pytest.approx(shares[row].max())
+    told = report.with_texts([(f"text {row}",) for row in range(60)]).to_dict()
+    assert [one["text"] for one in told["worst"]] == [[f"text {row}"] for row in order]
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_what_is_taken_for_what_is_told_by_how_often():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    answers = np.array([0, 1, 1, 1, 0, 0, 0, 0])
+    report = classification_report(labels, np.eye(3)[answers], ("a", "b", "c"))
+    assert report.confusions() == [
+        {"right": "c", "predicted": "a", "num_rows": 3},
+        {"right": "a", "predicted": "b", "num_rows": 2},
+        {"right": "b", "predicted": "a", "num_rows": 1},
+    ]
+
+
+def test_of_many_classes_no_matrix_is_written_but_what_is_most_frequent_in_it():
+    labels, logits = random_rows(300, 101, seed=5)
+    told = classification_report(labels, logits, class_names(101)).to_dict()
+    assert "confusion" not in told
+    assert len(told["confusions"]) == 20
+    assert len(told["classes"]) == 101
+    assert (
+        "confusion"
+        in classification_report(labels[:9] % 100, logits[:9, :100], class_names(100)).to_dict()
+    )

@@ -1,6 +1,7 @@
 """The recipe for several labels, from `finetune` to a served model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,12 @@ def test_labels_are_learned_and_counted_above_the_threshold_of_the_configuration
     assert report.exact_match == sklearn.metrics.accuracy_score(labels, chosen)
     written = json.loads((run.path / "evaluation.json").read_text())
     assert written == {"split": "test", **report.to_dict()}
+    rows = (Path(settings(sets).data.name) / "test.tsv").read_text().splitlines()[1:]
+    for one in report.worst:
+        assert one.texts[0] == rows[one.row].rpartition("\t")[0]
+    page = (run.path / "evaluation.html").read_text()
+    assert "Learning curves" in page
+    assert report.worst[0].texts[0] in page
 
 
 def test_the_best_epoch_is_the_one_of_the_smallest_loss(run):

@@ -106,3 +106,23 @@ def test_rows_without_weight_do_not_count():
     expected = multi_label_report(labels[counts], logits[counts], NAMES, threshold=0.4)
     assert report.to_dict() == expected.to_dict()
     assert report.num_rows == 17
+
+
+def test_the_worst_rows_and_the_calibration_are_of_all_labels_of_a_row():
+    labels, logits = random_rows(40, seed=3)
+    report = multi_label_report(labels, logits, NAMES, threshold=0.3)
+    shares = scipy.special.expit(logits.astype("float64"))
+    losses = -np.mean(np.log(np.where(labels > 0, shares, 1 - shares)), axis=1)
+    order = np.argsort(-losses, kind="stable")[:20]
+    assert [one.loss for one in report.worst] == pytest.approx(losses[order].tolist())
+    one = report.worst[0]
+    assert one.right == ", ".join(np.array(NAMES)[labels[one.row] > 0])
+    given = shares[one.row] >= 0.3
+    assert one.predicted == ", ".join(np.array(NAMES)[given])
+    product = np.prod(np.where(given, shares[one.row], 1 - shares[one.row]))
+    assert one.probability == pytest.approx(product)
+    assert report.calibration.counts.sum() == labels.size
+    assert report.calibration.brier_score == pytest.approx(np.mean((shares - labels) ** 2))
+    told = report.with_texts([(f"text {row}",) for row in range(40)]).to_dict()
+    assert told["worst"][0]["text"] == [f"text {one.row}"]
+    assert json.loads(json.dumps(told)) == told

@@ -270,6 +270,10 @@ def test_a_classifier_is_evaluated_on_its_test_rows(folder, classifier):
     assert report.accuracy == sklearn.metrics.accuracy_score(labels, logits.argmax(axis=1))
     written = json.loads((classifier[0].path / "evaluation.json").read_text())
     assert written == {"split": "test", **report.to_dict()}
+    rows = (folder / "texts" / "test.tsv").read_text().splitlines()[1:]
+    assert len(report.worst) == 13
+    for one in report.worst:
+        assert "\t".join([*one.texts, one.right]) == rows[one.row]
 
 
 def test_labels_that_changed_since_the_training_are_refused(folder, classifier, tmp_path):

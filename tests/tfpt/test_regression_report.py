@@ -57,7 +57,14 @@ def test_a_few_scores_are_compared_exactly():
         "num_rows": 3,
         "deviation": pytest.approx(np.sqrt(14 / 9)),
         **report.measures,
+        "worst": [
+            {"row": 0, "loss": 1.0, "right": "1", "predicted": "0"},
+            {"row": 2, "loss": 1.0, "right": "4", "predicted": "3"},
+            {"row": 1, "loss": 0.0, "right": "2", "predicted": "2"},
+        ],
     }
+    told = report.with_texts([("a", "b"), ("c", "d"), ("e", "f")])
+    assert [one.texts for one in told.worst] == [("a", "b"), ("e", "f"), ("c", "d")]
 
 
 @pytest.mark.parametrize(

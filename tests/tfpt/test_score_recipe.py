@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 import tiny_bert
 from click.testing import CliRunner
 
-from tfpt import callbacks, checkpoints, config, evaluation, export, serving, training
+from tfpt import callbacks, checkpoints, config, evaluation, export, pages, serving, training
 from tfpt.cli import main
 from tfpt.pipelines.packing import pack_segments
 from tfpt.recipes import score
@@ -81,6 +82,21 @@ def test_scores_are_learned_in_the_units_of_the_data(run, sets):
     assert found["regression_units/deviation"] == pytest.approx(data.deviation)
     labels, outputs = evaluation.predictions(model, data.test, "regression")
     assert report.mean_absolute_error == pytest.approx(np.abs(labels - outputs).mean())
+    errors = np.square(labels - outputs)
+    assert report.worst[0].row == errors.argmax()
+    rows = (Path(settings(sets).data.name) / "test.csv").read_text().splitlines()[1:]
+    for one in report.worst:
+        assert ",".join(one.texts) == rows[one.row].rpartition(",")[0]
+
+
+def test_without_what_draws_the_page_all_else_is_written_and_an_old_page_goes(run, monkeypatch):
+    (run.path / "evaluation.html").write_text("of another evaluation")
+    (run.path / "evaluation.json").unlink(missing_ok=True)
+    monkeypatch.setattr(pages, "are_possible", lambda: False)
+    with pytest.warns(UserWarning, match=r"pip install 'tfpt\[reports\]'"):
+        evaluation.evaluate_run(score, run.path)
+    assert not (run.path / "evaluation.html").exists()
+    assert (run.path / "evaluation.json").exists()
 
 
 def test_a_run_of_scores_has_no_label_names(run):

@@ -100,6 +100,14 @@ def test_a_run_is_evaluated_by_the_entities_of_its_test_sentences(run, folder):
     assert report.measures["f1"] > 0.8
     written = json.loads((run.path / "evaluation.json").read_text())
     assert written == {"split": "test", **report.to_dict()}
+    for one in report.worst:
+        words, tags = zip(*(line.split("\t") for line in rows[one.row].splitlines()), strict=True)
+        assert one.texts == (" ".join(words),)
+        entities_there = [
+            f"{k} {' '.join(words[a : b + 1])}" for k, a, b in find_entities(tags, ends=False)
+        ]
+        assert one.right == "; ".join(entities_there)
+    assert (run.path / "evaluation.html").exists()
 
 
 def test_the_commands_go_the_whole_way(run, folder, tfpt, tmp_path):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny_bert
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from tfpt import models, pipelines, training, watched_rows
+from tfpt import models, pipelines, tensorboard_parts, training, watched_rows
 from tfpt.models.layers import TransformerLayer
 from tfpt.pipelines.tokenizer import SPECIAL_TOKENS
 
@@ -50,7 +50,7 @@ def test_predictions_are_told_with_the_answer_and_the_most_probable_words():
 
 @pytest.mark.parametrize("text", ["a*b_c|d<e>`f`", "# one", "caf\u00e9 [x](y) \\ & 5."])
 def test_what_is_escaped_has_no_sign_that_markdown_reads(text):
-    written = watched_rows.escaped(text)
+    written = tensorboard_parts.escaped(text)
     assert html.unescape(written) == text
     assert re.fullmatch(r"(?:&#\d+;|[^\W_]|\s)*", written)
 
