@@ -186,7 +186,7 @@ def choose(
     Args:
         planned: What was trained, into `Combination.runs` of `out`.
         out: The folder of the sweep.
-        monitor: The recipe's MONITOR; whether more of it is better, `epoch_records.best_epoch` tells.
+        monitor: The recipe's MONITOR; `epoch_records.best_epoch` tells if more of it is better.
         stopped: Runs whose loss was not finite, and why. Their combinations are not chosen.
 
     Returns:
