@@ -247,6 +247,6 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_folder(sets, tmp_path, more
 
 def test_the_recipe_is_named_where_another_is_not_found():
     result = command("show", "scores")
-    assert re.search(r"tfpt brings bert, .*label.* score", result.output)
+    assert re.search(r"tfpt brings answer, bert, .*label.* score", result.output)
     result = command("pretrain", "score", "--out", "run")
     assert "score is a recipe for `tfpt finetune`, not for `tfpt pretrain`." in result.output
