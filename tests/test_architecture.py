@@ -37,7 +37,7 @@ ROWS: list[tuple[set[str], str]] = [
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
             *("regression_report", "multi_label_report", "entities", "calibration", "worst_rows"),
             *("epoch_records", "evaluation_page", "evaluation_plots", "evaluation_logs"),
-            "confusion_drawing",
+            *("confusion_drawing", "memory"),
         },
         "open",
     ),

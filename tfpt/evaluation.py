@@ -22,6 +22,7 @@ from tfpt import (
     evaluation_logs,
     evaluation_page,
     features,
+    memory,
     pages,
 )
 from tfpt.calibration import Calibration
@@ -274,6 +275,7 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     report = recipe.report(model, getattr(data, split), run.label_names)
     if hasattr(report, "with_texts") and hasattr(data, "source_rows"):
         report = report.with_texts(data.source_rows(split))
+    memory.free(model)  # other runs may follow
     _write(run, recipe, split, report)
     return report
 

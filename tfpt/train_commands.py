@@ -219,9 +219,10 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
     if not out:
         raise click.UsageError("Missing option '--out'.")
     quiet_tensorflow()
-    from tfpt import callbacks, console, preemption, training
+    from tfpt import callbacks, console, memory, preemption, training
 
     train = training.pretrain if title == "Pre-training" else training.finetune
+    bar = None
     try:
         with console.progress(title) as move:
             bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
@@ -229,6 +230,9 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
     except preemption.Preempted as stop:
         click.echo(stop.message, err=True)
         raise  # with its exit code
+    finally:
+        if bar is not None and bar.model is not None:
+            memory.free(bar.model)  # another training may follow
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)
