@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from tfpt import __version__, config, evaluation_plots, pages
@@ -145,7 +146,7 @@ def page(
     """
     classes, calibration = report.get("classes", {}), report.get("calibration")
     values = {
-        "title": run.path.name,
+        "title": str(_path(run)),
         "recipe": run.recipe.removeprefix("tfpt.recipes."),
         "split": split,
         "version": __version__,
@@ -163,7 +164,7 @@ def page(
         if "confusion" in report
         else "",
         "reliability": evaluation_plots.reliability(calibration["bins"]) if calibration else "",
-        "commands": f"{command(run, defaults)}\ntfpt evaluate {_quoted(run.path)}",
+        "commands": f"{command(run, defaults)}\ntfpt evaluate {_quoted(_path(run))}",
         "settings": list(config.flatten(run.settings)),
         "number": _number,
         "words": _words,
@@ -193,8 +194,13 @@ def command(run: Run, defaults: Mapping[str, Any]) -> str:
     lines = [f"tfpt finetune {name}"]
     lines += [f"--from {_quoted(start)}"] if start else []
     lines += [f"--set {_quoted(f'{field}={_as_set(value)}')}" for field, value in told.items()]
-    lines.append(f"--out {_quoted(run.path)}")
+    lines.append(f"--out {_quoted(_path(run))}")
     return " \\\n    ".join(lines)
+
+
+def _path(run: Run) -> Path:
+    """Of the run, also where it was opened by a link, as the best of a sweep is."""
+    return run.path.parent / run.path.readlink() if run.path.is_symlink() else run.path
 
 
 def _quoted(value: Any) -> str:

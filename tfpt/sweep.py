@@ -33,7 +33,7 @@ Train = Callable[[int, Any, Path], None]
 
 
 def sweep(recipe: ModuleType, plan: Plan, out: str | Path, train: Train) -> dict[str, Any]:
-    """Fine-tune every combination with every seed, choose by validation, test what was chosen.
+    """Fine-tune every combination with every seed, and choose by validation.
 
     Repeated, it goes on where it was stopped, and passes over the runs that are finished. A run
     whose loss is not finite any more is told of and passed over: its combination is not chosen.
@@ -46,7 +46,7 @@ def sweep(recipe: ModuleType, plan: Plan, out: str | Path, train: Train) -> dict
 
     Returns:
         What is written into `sweep.json`. `combinations` are the best ones first, and `best` is the
-        first of them: its run with the best seed, and its `test` measures over all seeds.
+        run of the first of them with the best seed.
 
     Raises:
         FileExistsError: `out` is a run folder, or `out/best` is no link.
@@ -80,10 +80,33 @@ def sweep(recipe: ModuleType, plan: Plan, out: str | Path, train: Train) -> dict
         if number == 1:
             _write_hparams(folder, plan, recipe.MONITOR)
     record["combinations"] = _ranked(record, plan)
-    record["best"] = _best(recipe, record, folder)
+    record["best"] = _best(record, folder)
     write_json(folder / RECORD, record)
     _link(folder, record["best"]["path"])
     return record
+
+
+def evaluate_best(
+    recipe: ModuleType, record: dict[str, Any], out: str | Path
+) -> tuple[str, dict[str, Any]]:
+    """Evaluate the combination that was chosen, with every seed; `sweep.json` tells it too.
+
+    Args:
+        recipe: Of the runs.
+        record: From `sweep`.
+        out: The folder of the runs.
+
+    Returns:
+        The split whose rows were evaluated, "test" where there is one; and of each measure of the
+        recipe's report its `values`, `mean` and `deviation` over the seeds.
+    """
+    folder = Path(out)
+    measured = seeds.summarize(recipe, folder / record["combinations"][0]["name"], record["seeds"])
+    measures = {name: value for name, value in measured.items() if name != "seeds"}
+    run = checkpoints.open_run(folder / record["best"]["path"])
+    split = run.read_record("evaluation.json")["split"]
+    write_json(folder / RECORD, {**record, "best": {**record["best"], split: measures}})
+    return split, measures
 
 
 def _check_folder(folder: Path) -> None:
@@ -140,8 +163,8 @@ def _ranked(record: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: sign * one["mean"] if "mean" in one else float("inf"))
 
 
-def _best(recipe: ModuleType, record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The best run of the best combination, with what the test rows say of that combination."""
+def _best(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The best run of the best combination."""
     chosen = record["combinations"][0]
     if "failed" in chosen:
         raise FloatingPointError(
@@ -150,13 +173,9 @@ def _best(recipe: ModuleType, record: dict[str, Any], folder: Path) -> dict[str,
         )
     of_seeds = [{record["monitor"]: value} for value in chosen["values"]]
     seed = record["seeds"][best_epoch(of_seeds, record["monitor"])]
-    path = seeds.run_path(folder / chosen["name"], seed)
-    measured = seeds.summarize(recipe, folder / chosen["name"], record["seeds"])
-    split = checkpoints.open_run(path).read_record("evaluation.json")["split"]
     return {
-        "path": path.relative_to(folder).as_posix(),
+        "path": seeds.run_path(chosen["name"], seed).as_posix(),
         "settings": {**chosen["settings"], SEED: seed},
-        split: {name: value for name, value in measured.items() if name != "seeds"},
     }
 
 

@@ -173,6 +173,7 @@ def _sweep(module: ModuleType, plan: combinations.Plan, out: str | None) -> None
     for combination in plan.combinations:
         _check_one_worker("--sweep", combination.settings, "FIELD=VALUE")
     quiet_tensorflow()
+    from tfpt import console
     from tfpt import sweep as sweeping
 
     def train(number: int, settings: Any, path: Path) -> None:
@@ -183,12 +184,16 @@ def _sweep(module: ModuleType, plan: combinations.Plan, out: str | None) -> None
             raise
 
     record = sweeping.sweep(module, plan, out, train)
+    with console.progress("Evaluating the best"):
+        split, measures = sweeping.evaluate_best(module, record, out)
     _show_sweep(record, out)
+    each = _counted(len(plan.seeds), "seed")
+    _show_measures(f"The first on its {split} rows, {each}", measures)
     click.echo(f"{Path(out) / sweeping.BEST}: {record['best']['path']}")
 
 
 def _show_sweep(record: dict[str, Any], out: str) -> None:
-    """Print what the validation says of each combination, and the test rows of the best."""
+    """Print what the validation says of each combination."""
     from tfpt import console
 
     rows = []
@@ -198,9 +203,6 @@ def _show_sweep(record: dict[str, Any], out: str) -> None:
     each = _counted(len(record["seeds"]), "seed")
     columns = ["rank", *record["fields"], record["monitor"], "deviation"]
     console.table(f"{out}, {each} each", columns, rows)
-    best = record["best"]
-    split = "test" if "test" in best else "validation"
-    _show_measures(f"The first on its {split} rows, {each}", best[split])
 
 
 def _counted(count: int, what: str) -> str:

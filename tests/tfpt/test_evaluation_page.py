@@ -11,7 +11,7 @@ import pytest
 import tiny_bert
 
 from tfpt import config, evaluation, evaluation_page, regression_report
-from tfpt.checkpoints import Run
+from tfpt.checkpoints import Run, open_run
 from tfpt.confusion_drawing import confusion_svg
 from tfpt.recipes import classify, score
 
@@ -182,6 +182,10 @@ def test_what_a_run_took_over_is_not_set(run):
     settings = config.override(classify.config(), ["start=runs/my bert", "model.num_layers=2"])
     other = Run(run.path.with_name("other"), tokenizer=tiny_bert.TOKENIZER, settings=settings)
     other.recipe = "mine.classify"
+    link = run.path.with_name("best")
+    link.symlink_to("other")
+    linked = evaluation_page.command(open_run(link), defaults)
+    assert linked.endswith(shlex.quote(str(other.path)))
     written = evaluation_page.command(other, defaults)
     assert shlex.split(written.replace("\\\n", " ")) == [
         *("tfpt", "finetune", "mine.classify", "--from", "runs/my bert"),

@@ -155,8 +155,13 @@ def test_the_mean_of_the_best_epochs_by_validation_chooses(
     record = sweep.sweep(train.recipe, PLAN, tmp_path / "runs", train)
     assert [one["settings"]["training.epochs"] for one in record["combinations"]] == order
     assert record["best"]["path"] == path
-    assert record["best"]["test"] == {"accuracy": {"values": [0.5], "mean": 0.5, "deviation": None}}
+    assert summarized == []
+    split, measures = sweep.evaluate_best(train.recipe, record, tmp_path / "runs")
+    assert split == "test"
+    assert measures == {"accuracy": {"values": [0.5], "mean": 0.5, "deviation": None}}
     assert summarized == [path.split("/")[0]]
+    written = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert written == {**record, "best": {**record["best"], "test": measures}}
     assert train.calls == [1, 2, 3, 4, 5, 6]
     # Also a run that failed is not gone through again.
     again = Trainer(monitor, {})
