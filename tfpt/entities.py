@@ -245,11 +245,11 @@ def sentences(
 
 
 def _in_words(worst: WorstRow, words: tuple[str, ...], *, ends: bool) -> WorstRow:
-    """A sentence with its words, and entities in the place of tags: `per George Bush`."""
+    """A sentence with its words, and entities in the place of tags: `per: Ada Byron`."""
 
     def entities(tags: str) -> str:
         return "; ".join(
-            f"{entity.kind} {' '.join(words[entity.first : entity.last + 1])}"
+            f"{entity.kind}: {' '.join(words[entity.first : entity.last + 1])}"
             for entity in find_entities(tags.split(), ends=ends)
         )
 

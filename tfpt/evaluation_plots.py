@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpt import drawing
-from tfpt.drawing import BLUE, GREY, INK, ORANGE
+from tfpt.drawing import BLUE, INK, ORANGE
 
 # Of a curve; of more, the means of neighbours are drawn.
 _MOST_POINTS = 400
@@ -30,7 +30,9 @@ def learning_curve(
         steps = [record["step"] for record in records]
         if points:
             thinned = _thinned(points)
-            axes.plot(*zip(*thinned, strict=True), color=GREY, linewidth=1.2, label="steps")
+            axes.plot(
+                *zip(*thinned, strict=True), color=INK, alpha=0.35, linewidth=1.0, label="steps"
+            )
         for name, color, label in (
             (measure, BLUE, "training, mean of the epoch"),
             (f"val_{measure}", ORANGE, "validation"),

@@ -149,8 +149,8 @@ def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
     (told,) = report.with_texts([("never", "seen", "."), ("Ada", "Byron", "London")]).worst
     assert told.row == 1  # the first row has no word that counts
     assert told.texts == ("Ada Byron London",)
-    assert told.right == "per Ada Byron; loc London"
-    assert told.predicted == "loc London"
+    assert told.right == "per: Ada Byron; loc: London"
+    assert told.predicted == "loc: London"
 
 
 def test_a_data_set_without_a_word_is_refused():

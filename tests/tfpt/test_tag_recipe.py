@@ -104,7 +104,7 @@ def test_a_run_is_evaluated_by_the_entities_of_its_test_sentences(run, folder):
         words, tags = zip(*(line.split("\t") for line in rows[one.row].splitlines()), strict=True)
         assert one.texts == (" ".join(words),)
         entities_there = [
-            f"{k} {' '.join(words[a : b + 1])}" for k, a, b in find_entities(tags, ends=False)
+            f"{k}: {' '.join(words[a : b + 1])}" for k, a, b in find_entities(tags, ends=False)
         ]
         assert one.right == "; ".join(entities_there)
     assert (run.path / "evaluation.html").exists()
