@@ -83,7 +83,6 @@ def plan(
             raise ValueError(
                 f"`{name.strip()}` is swept, but also set to {text.strip()}; leave one of them out."
             )
-    chosen = config.override(template, assignments)
     seeds = list(values.pop(SEED, {}).values())
     if seeds and num_seeds is not None:
         raise ValueError("`seed` is swept; leave out --seeds, or the sweep of `seed`.")
@@ -98,10 +97,11 @@ def plan(
             *([(field, text) for text in found] for field, found in values.items())
         )
     ]
+    first = combinations[0].settings.seed
     return Plan(
         fields={field: list(found.values()) for field, found in values.items()},
         combinations=combinations,
-        seeds=seeds or list(range(chosen.seed, chosen.seed + (num_seeds or 1))),
+        seeds=seeds or list(range(first, first + (num_seeds or 1))),
     )
 
 

@@ -77,10 +77,13 @@ def finetune(recipe, start, assignments, strategy, out, seeds, sweeps) -> None:
     stopped goes on when its command is repeated, and so does a sweep.
     """
     chosen = _with_start(_with_strategy(assignments, strategy), start, sweeps)
-    module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     if sweeps:
-        _sweep(module, combinations.plan(module.config(), chosen, sweeps, seeds), out)
-    elif seeds is None:
+        # Only together with the values that are swept are the others to be in range.
+        module, defaults = recipe_names.settings_of(recipe, [], "finetune")
+        _sweep(module, combinations.plan(defaults, chosen, sweeps, seeds), out)
+        return
+    module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
+    if seeds is None:
         _train("Fine-tuning", module, settings, out)
     else:
         _train_seeds(module, settings, out, range(settings.seed, settings.seed + seeds))

@@ -52,6 +52,9 @@ def test_fields_that_depend_on_each_other_are_checked_together():
     sweep = "training.step.accumulation_steps=3,6"
     plan = planned(sweep, assignments=["training.batch_size=18"])
     assert [one.settings.training.step.accumulation_steps for one in plan.combinations] == [3, 6]
+    # Without the sweep these are out of range: 32 rows are not divided into 3 parts.
+    plan = planned("training.batch_size=9,18", assignments=["training.step.accumulation_steps=3"])
+    assert plan.num_runs == 2
     with pytest.raises(ValueError, match=r"batch_size.*a multiple of"):
         planned(sweep, assignments=["training.batch_size=9"])
 
