@@ -140,7 +140,7 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
     for number, seed in enumerate(seeds, 1):
         title = f"Fine-tuning, {number} of {len(seeds)}"
         path = of_seeds.run_path(out, seed)
-        _train(title, module, replace(settings, seed=seed), str(path))
+        _train(title, module, replace(settings, seed=seed), str(path), others_follow=True)
     with console.progress("Evaluating"):
         record = of_seeds.summarize(module, out, seeds)
     measures = {name: record[name] for name in record if name != "seeds"}
@@ -181,7 +181,8 @@ def _sweep(module: ModuleType, plan: combinations.Plan, out: str | None) -> None
 
     def train(number: int, settings: Any, path: Path) -> None:
         try:
-            _train(f"Fine-tuning, {number} of {plan.num_runs}", module, settings, str(path))
+            title = f"Fine-tuning, {number} of {plan.num_runs}"
+            _train(title, module, settings, str(path), others_follow=True)
         except FloatingPointError as error:
             click.echo(f"Warning: {path} was not trained to its end. {error}", err=True)
             raise
@@ -219,7 +220,14 @@ def _shown(value: Any) -> str:
     return str(value) if isinstance(value, str | float) else json.dumps(value)
 
 
-def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
+def _train(
+    title: str,
+    module: ModuleType,
+    settings: Any,
+    out: str | None,
+    *,
+    others_follow: bool = False,
+) -> None:
     """Train behind a bar; where nothing is left to do, say so."""
     if not out:
         raise click.UsageError("Missing option '--out'.")
@@ -236,8 +244,8 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
         click.echo(stop.message, err=True)
         raise  # with its exit code
     finally:
-        if bar is not None and bar.model is not None:
-            memory.free(bar.model)  # another training may follow
+        if others_follow and bar is not None and bar.model is not None:
+            memory.free(bar.model)
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)
