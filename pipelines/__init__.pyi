@@ -19,6 +19,7 @@ from .docstrings import docstring_documents as docstring_documents
 from .docstrings import docstring_sentences as docstring_sentences
 from .documents import Documents as Documents
 from .documents import read_documents as read_documents
+from .embedding_columns import EmbeddingColumns as EmbeddingColumns
 from .multi_label import MultiLabelClassification as MultiLabelClassification
 from .multi_label import Separated as Separated
 from .multi_label import multi_label_classification as multi_label_classification
@@ -29,10 +30,15 @@ from .pretraining import masked_lm as masked_lm
 from .pretraining import mlm_nsp as mlm_nsp
 from .pretraining import pretraining_batches as pretraining_batches
 from .pretraining import recorded_batches as recorded_batches
+from .question_answering import QuestionAnswering as QuestionAnswering
+from .question_answering import question_answering as question_answering
 from .regression import TextRegression as TextRegression
 from .regression import text_regression as text_regression
+from .scored_pairs import ScoredPairs as ScoredPairs
+from .scored_pairs import scored_pairs as scored_pairs
 from .sentence_piece import SentencePiece as SentencePiece
 from .settings import CausalDrawing as CausalDrawing
+from .settings import ContextWindows as ContextWindows
 from .settings import Drawing as Drawing
 from .settings import Masking as Masking
 from .settings import SpanDrawing as SpanDrawing
@@ -45,6 +51,9 @@ from .store import verify_store as verify_store
 from .store_writer import write_store as write_store
 from .tables import read_texts as read_texts
 from .tagged_words import TagColumns as TagColumns
+from .text_embedding import JudgedTexts as JudgedTexts
+from .text_embedding import TextEmbedding as TextEmbedding
+from .text_embedding import text_embedding as text_embedding
 from .tfrecord_writer import write_records as write_records
 from .tfrecords import Records as Records
 from .tfrecords import damage_named as damage_named

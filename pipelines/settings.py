@@ -1,4 +1,4 @@
-"""How pre-training batches are drawn, in numbers. Imports no TensorFlow."""
+"""How batches are drawn, in numbers. Imports no TensorFlow."""
 
 from dataclasses import dataclass, field
 
@@ -10,6 +10,8 @@ UNITS = ("token", "word")
 SPAN_LENGTHS = ("one", "harmonic", "geometric")
 PAIRINGS = ("next_sentence", "sentence_order", "single")
 LAYOUTS = ("padded", "packed", "bucketed")
+# Tokens of a row that are neither of a question nor of its context.
+NUM_SPECIALS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,3 +164,30 @@ def _check_streams(drawing: CausalDrawing | SpanDrawing) -> None:
     check(drawing, "end_id", holds, "an entry of the vocabulary, or none")
     holds = drawing.weights is None or min(drawing.weights, default=0.0) > 0
     check(drawing, "weights", holds, "positive numbers, one for each store, or none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextWindows:
+    """How questions and their contexts are cut into rows.
+
+    Source: the numbers are those of Devlin et al. 2019, https://arxiv.org/abs/1810.04805, and its
+    code.
+    """
+
+    sequence_length: int = 384  # T, most tokens in a row
+    # Tokens from the beginning of a window to that of the next one. What is not longer than the
+    # overlap is whole in one of them.
+    stride: int = 128
+    question_length: int = 64  # most tokens of a question; longer ones are cut
+
+    def __post_init__(self) -> None:
+        check(self, "question_length", self.question_length >= 1, "at least 1 token")
+        check(self, "stride", self.stride >= 1, "at least 1 token")
+        room = self.sequence_length - NUM_SPECIALS - self.question_length
+        if room < self.stride:
+            raise ValueError(
+                f"A row of {self.sequence_length} tokens with {NUM_SPECIALS} special tokens and a "
+                f"question of {self.question_length} leaves {max(room, 0)} for its context, but "
+                f"`stride` is {self.stride}: tokens between two windows would be passed over. "
+                "Raise `sequence_length`, or lower `stride` or `question_length`."
+            )

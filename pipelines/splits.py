@@ -21,10 +21,9 @@ from tfpt.pipelines.tables import Table, read_table
 from tfpt.pipelines.values import ReadLabel, class_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
-# The shares of one file that is divided, and the share of the training rows that become the
-# validation rows where there are none.
-FILE_SHARES = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
-VALIDATION_SHARES = {TRAIN: 0.9, VALIDATION: 0.1}
+# The share of one file that becomes the validation rows, and that which becomes the test rows; of
+# training rows that which becomes the validation rows where there are none.
+HELD_OUT_RATE = 0.1
 
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$", re.IGNORECASE)
 
@@ -32,7 +31,7 @@ Source = str | Path | Mapping[str, str | Path]
 
 
 class Rows(Protocol):
-    """What rows have to tell to be split; `tables.Table` and `tagged_words.Sentences` do."""
+    """What rows have to tell to be split, as `tables.Table` does."""
 
     source: str  # the file; stands in error messages
     rows: list[tuple[str, ...]]  # the texts of each
@@ -50,9 +49,14 @@ AnyRows = TypeVar("AnyRows", bound=Rows)
 
 
 def read_splits(
-    source: Source, *, text: Sequence[str], label: str, read_label: ReadLabel = class_of
+    source: Source,
+    *,
+    text: Sequence[str],
+    label: str,
+    read_label: ReadLabel = class_of,
+    known_labels: bool = True,
 ) -> dict[str, Table]:
-    """Read labelled texts, split for training.
+    """Read texts, labelled or not, split for training.
 
     Args:
         source: A folder (or a glob) with a file for each split, whose name is or ends in "train";
@@ -60,9 +64,10 @@ def read_splits(
             dict from "train", "validation" and "test" to files. Or one file, which is divided
             80 : 10 : 10. Or `tfds:NAME`, a data set of TensorFlow Datasets. What has `://` in it
             is read through `tf.io.gfile`.
-        text: The columns of the texts, one or two; see `read_table`.
-        label: The column of the label.
+        text: The columns of the texts, usually one or two; see `read_table`.
+        label: The column of the label; "": there is none, and files may be .txt too.
         read_label: What makes a label of a value in it; see values.py.
+        known_labels: Whether all labels have to occur in the training rows.
 
     Returns:
         The tables of "train", "validation" (where there is none, 10% of the training rows) and,
@@ -74,16 +79,24 @@ def read_splits(
             training rows; names file, line and label.
     """
     if isinstance(source, str) and source.startswith("tfds:"):
-        return _complete(_read_tfds(source.removeprefix("tfds:"), text, label, read_label))
+        tables = _read_tfds(source.removeprefix("tfds:"), text, label, read_label)
+        return _complete(tables, _divide, HELD_OUT_RATE, known_labels=known_labels)
 
     def read(path: str) -> Table:
         return read_table(path, text=text, label=label, read_label=read_label)
 
-    return split_files(source, read, ENDINGS)
+    endings = ENDINGS if label else (*ENDINGS, ".txt")
+    return split_files(source, read, endings, known_labels=known_labels)
 
 
 def split_files(
-    source: Source, read: Callable[[str], AnyRows], endings: Sequence[str]
+    source: Source,
+    read: Callable[[str], AnyRows],
+    endings: Sequence[str],
+    *,
+    known_labels: bool = True,
+    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]] | None = None,
+    held_out_rate: float = HELD_OUT_RATE,
 ) -> dict[str, AnyRows]:
     """Read rows of any kind from files, split for training.
 
@@ -92,20 +105,41 @@ def split_files(
         read: Reads a file.
         endings: Of the files to take from a folder. With "" among them also files whose whole name
             ends as their split is called, such as `ner.train`.
+        known_labels: As `read_splits` takes it.
+        divide: Deals out the rows of a file by the shares of the splits; None: by a hash of the
+            texts.
+        held_out_rate: The share of one file that becomes the validation rows, and that of the test
+            rows; of training rows that of the validation rows where there are none; in (0, 0.5).
 
     Returns, raises: As `read_splits`.
     """
+    if not 0 < held_out_rate < 0.5:
+        raise ValueError(
+            f"`held_out_rate` is a share of the rows, in (0, 0.5); received {held_out_rate}."
+        )
+    divide = divide or _divide
     paths = _split_paths(source, endings)
     if isinstance(paths, str):
-        return _divide(read(paths), FILE_SHARES)
-    return _complete({name: read(path) for name, path in paths.items()})
+        rest = 1 - 2 * held_out_rate
+        shares = {TRAIN: rest, VALIDATION: held_out_rate, TEST: held_out_rate}
+        return divide(read(paths), shares)
+    tables = {name: read(path) for name, path in paths.items()}
+    return _complete(tables, divide, held_out_rate, known_labels=known_labels)
 
 
-def _complete(tables: dict[str, AnyRows]) -> dict[str, AnyRows]:
+def _complete(
+    tables: dict[str, AnyRows],
+    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]],
+    held_out_rate: float,
+    *,
+    known_labels: bool,
+) -> dict[str, AnyRows]:
     """Validation rows where there are none; raises where a label cannot be learned."""
     if VALIDATION not in tables:
-        tables |= _divide(tables[TRAIN], VALIDATION_SHARES)
-    _check_labels(tables)
+        shares = {TRAIN: 1 - held_out_rate, VALIDATION: held_out_rate}
+        tables |= divide(tables[TRAIN], shares)
+    if known_labels:
+        _check_labels(tables)
     return {name: tables[name] for name in SPLITS if name in tables}
 
 
@@ -232,7 +266,7 @@ def _read_tfds(
         ) from None
     builder.download_and_prepare()
     columns = builder.info.features
-    for column in (*text, label):
+    for column in filter(None, (*text, label)):
         if column not in columns:
             raise ValueError(
                 f"tfds:{name}: no column `{column}`; there are {', '.join(map(repr, columns))}."
@@ -255,7 +289,7 @@ def _read_tfds_split(
     """A split as a table; None where its labels are hidden, as in the test sets of GLUE."""
     text, label = columns
     table = Table(f"tfds:{builder.info.full_name}:{split}")
-    feature = builder.info.features[label]
+    feature = builder.info.features[label] if label else None
     names = getattr(getattr(feature, "feature", feature), "names", None)  # also of a sequence
     hidden = 0
     for line, (texts, value) in enumerate(_tfds_rows(builder, split, text, label), 1):
@@ -263,7 +297,7 @@ def _read_tfds_split(
             hidden += 1
             continue
         try:
-            told = read_label(_plain(value, names), label)
+            told = read_label(_plain(value, names), label) if label else ()
         except ValueError as error:
             raise ValueError(f"{table.source}:{line}: {error}") from None
         table.append(tuple(part.decode("utf-8") for part in texts), told, line)
@@ -275,13 +309,15 @@ def _read_tfds_split(
 
 
 def _tfds_rows(builder, split: str, text: Sequence[str], label: str) -> Iterator[tuple[Any, Any]]:
-    """The texts of each row, as bytes, and its label."""
+    """The texts of each row, as bytes, and its label; 0 where there is no column of it."""
     import tensorflow_datasets as tfds
 
     dataset = builder.as_dataset(split=split)
     # A tuple: a list would be stacked into one tensor.
-    dataset = dataset.map(lambda row: (tuple(row[column] for column in text), row[label]))
-    if builder.info.features[label].shape:  # a sequence, of any length: it makes no batch
+    dataset = dataset.map(
+        lambda row: (tuple(row[column] for column in text), row[label] if label else 0)
+    )
+    if label and builder.info.features[label].shape:  # a sequence, of any length: it makes no batch
         yield from tfds.as_numpy(dataset)
         return
     for texts, labels in tfds.as_numpy(dataset.batch(1024)):

@@ -12,7 +12,7 @@ from typing import Any
 from tfpt.pipelines.decoding import read_lines
 from tfpt.pipelines.files import is_file
 from tfpt.pipelines.records import ENDINGS, check_records, read_columns, row_place
-from tfpt.pipelines.streams import split_ending, whole_file
+from tfpt.pipelines.streams import Extent, split_ending, whole_file
 from tfpt.pipelines.values import Label, ReadLabel, class_of, classes_in, text_of
 
 
@@ -21,7 +21,7 @@ class Table:
     """Labelled texts, and where each came from."""
 
     source: str  # the file, or the data set's name and split; stands in error messages
-    rows: list[tuple[str, ...]] = field(default_factory=list)  # one or two texts each
+    rows: list[tuple[str, ...]] = field(default_factory=list)  # the texts of each
     labels: list[Any] = field(default_factory=list)  # of one kind of `values.Label`
     lines: list[int] = field(default_factory=list)  # of the file, from 1; of other sources, rows
 
@@ -54,15 +54,16 @@ class Table:
 def read_table(
     path: str | Path, *, text: Sequence[str], label: str, read_label: ReadLabel = class_of
 ) -> Table:
-    """Read a file of labelled texts.
+    """Read a file of texts, with or without labels.
 
     Args:
         path: A file that ends in .csv, .tsv, .jsonl or .parquet; the first three also compressed:
-            .csv.gz, .bz2, .xz or .zst. With `://` it is read through `tf.io.gfile`.
-        text: The columns of the texts, one or two: names from the header (of a JSON Lines file, the
-            names of the fields). Where a CSV or TSV file has no header, the numbers of the columns,
-            counted from zero: "0".
-        label: The column of the label.
+            .csv.gz, .bz2, .xz or .zst. With `://` it is read through `tf.io.gfile`. Where there is
+            no label also a .txt, of which each line is a text, but for blank ones.
+        text: The columns of the texts: names from the header (of a JSON Lines file, the names of
+            the fields). Where a CSV or TSV file has no header, the numbers of the columns, counted
+            from zero: "0". Of a .txt one, whatever its name.
+        label: The column of the label; "": there is none, and the label of each row is ().
         read_label: What makes a label of a value in it; see values.py.
 
     Raises:
@@ -70,17 +71,21 @@ def read_table(
         ValueError: The ending is another one, a column is missing, a row is broken, or there is
             none; names file, line and column.
     """
-    path = _checked(path, ENDINGS)
+    path = _checked(path, ENDINGS if label else (*ENDINGS, ".txt"))
     extent = whole_file(path)
     table = Table(path)
-    for row, (*texts, value) in read_columns(extent, [*text, label], "utf-8"):
+    if split_ending(path)[0] == ".txt":
+        for row, line in enumerate(_lines(extent, text), 1):
+            if line.strip():
+                table.append((line,), (), row)
+        return _not_empty(table)
+    for row, values in read_columns(extent, [*text, label] if label else text, "utf-8"):
         try:
-            table.append(_texts(texts, text), read_label(value, label), row)
+            told = read_label(values[-1], label) if label else ()
+            table.append(_texts(values[: len(text)], text), told, row)
         except ValueError as error:
             raise ValueError(f"{row_place(extent, 'utf-8', row)}: {error}") from None
-    if not table.rows:
-        raise ValueError(f"{table.source}: there is no row in it.")
-    return table
+    return _not_empty(table)
 
 
 def read_texts(path: str | Path, *, text: Sequence[str] = ("text",)) -> list[tuple[str, ...]]:
@@ -100,11 +105,7 @@ def read_texts(path: str | Path, *, text: Sequence[str] = ("text",)) -> list[tup
     path = _checked(path, (*ENDINGS, ".txt"))
     extent = whole_file(path)
     if split_ending(path)[0] == ".txt":
-        if len(text) > 1:
-            raise ValueError(f"{path}: a line of a .txt is one text; received {tuple(text)}.")
-        # Only "\n" ends a line here: texts hold other separators.
-        lines = "".join(read_lines(extent, "utf-8")).split("\n")
-        return [(line,) for line in (lines if lines[-1] else lines[:-1])]
+        return [(line,) for line in _lines(extent, text)]
     rows = []
     for row, texts in read_columns(extent, text, "utf-8"):
         try:
@@ -124,6 +125,21 @@ def _checked(path: str | Path, endings: Sequence[str]) -> str:
         raise FileNotFoundError(f"There is no file {path}.")
     check_records(path)
     return path
+
+
+def _lines(extent: Extent, columns: Sequence[str]) -> list[str]:
+    """The lines of a .txt, without their ends."""
+    if len(columns) > 1:
+        raise ValueError(f"{extent.path}: a line of a .txt is one text; received {tuple(columns)}.")
+    # Only "\n" ends a line here: texts hold other separators.
+    lines = "".join(read_lines(extent, "utf-8")).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _not_empty(table: Table) -> Table:
+    if not table.rows:
+        raise ValueError(f"{table.source}: there is no row in it.")
+    return table
 
 
 def _texts(values: Sequence[Any], columns: Sequence[str]) -> tuple[str, ...]:

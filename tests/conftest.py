@@ -7,11 +7,16 @@ import resource
 import sysconfig
 from pathlib import Path
 
+import hypothesis
 import pytest
 from click.testing import CliRunner
 
 # TensorFlow reads it once, at its import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile("tfpt", deadline=None)
+hypothesis.settings.load_profile("tfpt")
 
 # Public data sets that are not part of the repository; see CONTRIBUTING.md.
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS: list[tuple[set[str], str]] = [
     (
         {
-            *("features", "config", "field_values", "combinations", "console", "environment"),
+            *("features", "config", "field_values", "console", "environment"),
             *("xla_flags", "pages", "drawing", "tensorboard_parts"),
         },
         "open",
@@ -35,16 +35,17 @@ ROWS: list[tuple[set[str], str]] = [
         {
             *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
             *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
-            *("regression_report", "multi_label_report", "entities", "calibration", "worst_rows"),
-            *("epoch_records", "evaluation_page", "evaluation_plots", "evaluation_logs"),
-            *("confusion_drawing", "memory"),
+            *("regression_report", "multi_label_report", "entities", "embedding_report"),
+            *("answer_spans", "answer_scores", "answer_report"),
+            *("calibration", "worst_rows", "epoch_records", "evaluation_page", "evaluation_plots"),
+            *("evaluation_logs", "confusion_drawing"),
         },
         "open",
     ),
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            *("clock", "dry_run", "seeds", "sweep"),
+            *("clock", "dry_run", "seeds", "sweeps"),
         },
         "open",
     ),

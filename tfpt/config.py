@@ -274,15 +274,6 @@ def override(template: T, assignments: Sequence[str]) -> T:
     return _replace(template, nested, prefix="")
 
 
-def parse(template: Any, name: str, text: str) -> Any:
-    """A text as a value of the field with a dotted name, as JSON has it.
-
-    Raises:
-        ValueError: The field is unknown, or the text is no value of its type.
-    """
-    return field_values.parse(text.strip(), _type_of(template, name), name)
-
-
 def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields in which two configurations, as `to_dict` gives them, differ, with both values."""
     old, new = dict(flatten(before)), dict(flatten(after))

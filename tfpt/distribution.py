@@ -149,6 +149,32 @@ def keep_memory() -> None:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
+def release(model: Any) -> None:
+    """Free the memory of the weights of a model, and of its optimizer, that nobody needs any more.
+
+    A process that trains several times would hold those of all: what `tf.custom_gradient` captures
+    in a graph is in a registry of TensorFlow until the process ends, so variables outlive their
+    model. Each is left with no element.
+
+    Args:
+        model: Of Keras, compiled or not; it cannot be used any more. Or None. On a TPU nothing is
+            freed.
+    """
+    if model is None or isinstance(model.distribute_strategy, tf.distribute.TPUStrategy):
+        return
+    optimizer = getattr(model, "optimizer", None)
+    variables = (*model.variables, *(optimizer.variables if optimizer is not None else ()))
+    values = [one.value for one in variables]
+    for value in (*values, *getattr(model, "averages", {}).values()):
+        if not value.dtype.is_floating:
+            continue  # a counter, or a seed
+        for local in model.distribute_strategy.experimental_local_results(value):
+            # `assign` would not change the shape.
+            tf.raw_ops.AssignVariableOp(
+                resource=local.handle, value=tf.zeros([0], local.dtype), validate_shape=False
+            )
+
+
 def compiles(strategy: tf.distribute.Strategy, wanted: bool | None) -> bool:
     """Whether the step is to be compiled by XLA; `wanted` None leaves it to the devices."""
     if isinstance(strategy, tf.distribute.TPUStrategy):

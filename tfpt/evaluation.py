@@ -19,10 +19,10 @@ from tfpt import (
     calibration,
     checkpoints,
     config,
+    distribution,
     evaluation_logs,
     evaluation_page,
     features,
-    memory,
     pages,
 )
 from tfpt.calibration import Calibration
@@ -236,7 +236,8 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     as a page, `evaluation.html`, where the extra `reports` is installed, and for TensorBoard.
 
     Args:
-        recipe: The module that the run's configuration names.
+        recipe: The module that the run's configuration names. Where its report needs something
+            else than batches, it has `judged(settings, data, split)`; see recipes/embed.py.
         path: The run folder.
 
     Returns:
@@ -272,10 +273,13 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     model = checkpoints.load(
         path, build=lambda run: recipe.model(settings, run.tokenizer, run.label_names)
     )
-    report = recipe.report(model, getattr(data, split), run.label_names)
+    rows = getattr(data, split)
+    if hasattr(recipe, "judged"):  # where batches alone do not tell what a report needs
+        rows = recipe.judged(settings, data, split)
+    report = recipe.report(model, rows, run.label_names)
     if hasattr(report, "with_texts") and hasattr(data, "source_rows"):
         report = report.with_texts(data.source_rows(split))
-    memory.free(model)  # other runs may follow
+    distribution.release(model)  # other runs may be evaluated
     _write(run, recipe, split, report)
     return report
 

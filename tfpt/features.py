@@ -25,6 +25,7 @@ MASK_POSITIONS = "mask_positions"
 TEXT_IDS = "text_ids"
 POSITION_IDS = "position_ids"
 TEXT_POSITIONS = "text_positions"
+ANSWER_MASK = "answer_mask"
 DECODER_TOKEN_IDS = "decoder_token_ids"
 DECODER_PADDING_MASK = "decoder_padding_mask"
 MASKED_LM = "masked_lm"
@@ -37,6 +38,7 @@ CONTRASTIVE = "contrastive"
 MULTI_LABEL = "multi_label"
 REGRESSION = "regression"
 TOKEN_CLASSIFICATION = "token_classification"
+QUESTION_ANSWERING = "question_answering"
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
 MASKED_OUTPUT = "masked_output"
@@ -51,6 +53,10 @@ FEATURES = {
     TEXT_IDS: Tensor("int32", ("B", "T"), "the text of a token, 1 to S; 0 is padding"),
     POSITION_IDS: Tensor("int32", ("B", "T"), "the place of a token in its text, from 0"),
     TEXT_POSITIONS: Tensor("int32", ("B", "S"), "where each text begins; 0 where there is none"),
+    # Where the answer to a question is to be found in the row:
+    ANSWER_MASK: Tensor(
+        "int32", ("B", "T"), "1 for [CLS] and for what can be of the answer, else 0"
+    ),
     # Of a decoder: what it has written before each target.
     DECODER_TOKEN_IDS: Tensor(
         "int32", ("B", "U"), "the start token, then the targets but the last"
@@ -69,6 +75,9 @@ LABELS = {
     REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     # Of the first token of each word; 0 elsewhere, of weight 0.
     TOKEN_CLASSIFICATION: Tensor("int32", ("B", "T"), "index into the label names"),
+    QUESTION_ANSWERING: Tensor(
+        "int32", ("B", "2"), "first and last token of the answer; [CLS] where the row has none"
+    ),
 }
 # A weight is float32, of its label's shape: 1 for a real target, 0 for a slot that does not count.
 OUTPUTS = {
@@ -81,6 +90,9 @@ OUTPUTS = {
     MULTI_LABEL: Tensor("float32", ("B", "C"), "a logit of each label, on its own"),
     REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     TOKEN_CLASSIFICATION: Tensor("float32", ("B", "T", "C"), "logits"),
+    QUESTION_ANSWERING: Tensor(
+        "float32", ("B", "2", "T"), "logits of each token to be the first, and the last"
+    ),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
     POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),

@@ -39,18 +39,23 @@ def find(name: str) -> ModuleType:
             return found
     raise ValueError(
         f"There is no recipe {name!r}: neither tfpt.recipes.{name} nor an importable module {name} "
-        "with a function `config`. tfpt brings bert, classify, label, score and tag."
+        "with a function `config`. tfpt brings answer, bert, classify, embed, label, score and tag."
     )
 
 
 def settings_of(name: str, assignments: Sequence[str], verb: str) -> tuple[ModuleType, Any]:
     """A recipe for a verb, such as pretrain, and its configuration."""
+    module = find_for(name, verb)
+    return module, config.override(module.config(), assignments)
+
+
+def find_for(name: str, verb: str) -> ModuleType:
+    """A recipe for a verb, such as pretrain."""
     module = find(name)
-    numbers = module.config()
     fitting = "finetune" if is_for_finetuning(module) else "pretrain"
     if fitting not in VERBS[verb]:
         raise ValueError(f"{name} is a recipe for `tfpt {fitting}`, not for `tfpt {verb}`.")
-    return module, config.override(numbers, assignments)
+    return module
 
 
 def is_for_finetuning(recipe: ModuleType) -> bool:

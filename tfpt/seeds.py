@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tfpt import evaluation
+from tfpt import console
 from tfpt.record_files import write_json
 
 
@@ -26,23 +26,46 @@ def summarize(recipe: ModuleType, out: str | Path, seeds: Sequence[int]) -> dict
     Args:
         recipe: The recipe of the runs.
         out: The folder that holds `run_path` of each seed.
-        seeds: One or more.
+        seeds: At least two.
 
     Returns:
-        What is written: `seeds`; and of each measure of the recipe's report the `values`, their
-        `mean` and, with n - 1, their standard `deviation`, None of a single one.
+        What is written: `seeds`, and what `measured` gives.
     """
-    reports = [evaluation.evaluate_run(recipe, run_path(out, seed)) for seed in seeds]
-    told = [one if isinstance(one, dict) else one.measures for one in reports]
-    record: dict[str, Any] = {"seeds": list(seeds)}
-    for measure in told[0]:
-        values = [one[measure] for one in told]
-        record[measure] = {"values": values, **mean_and_deviation(values)}
+    paths = [run_path(out, seed) for seed in seeds]
+    record = {"seeds": list(seeds), **measured(recipe, paths)}
     write_json(Path(out) / "seeds.json", record)
     return record
 
 
-def mean_and_deviation(values: Sequence[float]) -> dict[str, float | None]:
-    """The `mean` of values, and their standard `deviation` with n - 1, None of a single one."""
+def measured(recipe: ModuleType, paths: Sequence[Path]) -> dict[str, Any]:
+    """Evaluate runs that differ in nothing but the seed; see `evaluation.evaluate_run`.
+
+    Returns:
+        Of each measure of the recipe's report the `values`, and what `spread` gives of them.
+    """
+    from tfpt import evaluation  # which loads TensorFlow
+
+    reports = [evaluation.evaluate_run(recipe, path) for path in paths]
+    told = [one if isinstance(one, dict) else one.measures for one in reports]
+    values = {measure: [one[measure] for one in told] for measure in told[0]}
+    return {measure: {"values": found, **spread(found)} for measure, found in values.items()}
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """The `mean` and, with n - 1, the standard `deviation`, which of one value is None."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "deviation": deviation}
+
+
+def show(title: str, measures: dict[str, Any]) -> None:
+    """Print a table of what `measured` gave."""
+    with_deviation = all(one["deviation"] is not None for one in measures.values())
+    rows = [[name, *numbers(one, with_deviation)] for name, one in measures.items()]
+    columns = ["mean", "deviation"] if with_deviation else ["value"]
+    console.table(title, ["measure", *columns], rows)
+
+
+def numbers(spread: dict[str, Any], with_deviation: bool) -> list[str]:
+    """Mean and deviation as a table shows them; a mean that is None was of what is not finite."""
+    values = [spread["mean"], spread["deviation"]][: 1 + with_deviation]
+    return ["not finite" if one is None else f"{one:.4f}" for one in values]

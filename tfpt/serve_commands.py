@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tfpt import command, recipe_names
+from tfpt import command, config, recipe_names
 from tfpt.command import quiet_tensorflow
 
 
@@ -15,8 +15,14 @@ from tfpt.command import quiet_tensorflow
 @click.option(
     "--out", required=True, help="The folder of the model's versions, such as models/sst2."
 )
-def export(run, out) -> None:
-    """Write a fine-tuned run as a SavedModel.
+@click.option(
+    "--embedding",
+    type=click.Choice(config.EMBEDDINGS),
+    help="Of a run without embeddings, such as an imported one: its encoder without heads, which "
+    "answers an embedding of each text. mean: of the states of all tokens. first: that of [CLS].",
+)
+def export(run, out, embedding) -> None:
+    """Write a fine-tuned run, or an encoder, as a SavedModel.
 
     It takes plain strings: tokenizer, weights and labels are inside. Each export into a folder is
     its next version.
@@ -27,7 +33,7 @@ def export(run, out) -> None:
     from tfpt import export as exporting
 
     with console.progress("Exporting"):
-        written = exporting.export_run(module, run, out)
+        written = exporting.export_run(module, run, out, embedding=embedding)
     click.echo(written)
 
 
@@ -66,7 +72,7 @@ def serve(models, host, rest_port, grpc_port) -> None:
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--grpc", is_flag=True, help="Ask by gRPC; ADDRESS is then that port.")
 @click.option("--version", type=int, help="The version to ask; by default the newest.")
-@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ...")
+@click.option("--pair", is_flag=True, help="TEXTS are pairs: A B A B ..., or question context ...")
 def predict(address, model, texts, grpc, version, pair) -> None:
     """Ask a server about texts; prints a JSON line for each.
 
@@ -81,12 +87,20 @@ def predict(address, model, texts, grpc, version, pair) -> None:
     if pair:
         if len(texts) % 2:
             raise ValueError(f"--pair takes an even number of texts; received {len(texts)}.")
-        inputs = {"text_a": list(texts[::2]), "text_b": list(texts[1::2])}
+        inputs = dict(zip(_names(client), (list(texts[::2]), list(texts[1::2])), strict=True))
     answer = client.predict(inputs)
     columns = {name: values.tolist() for name, values in answer.items()}
     for row in zip(*columns.values(), strict=True):
         told = _told(dict(zip(columns, row, strict=True)))
         click.echo(json.dumps(told, ensure_ascii=False))
+
+
+def _names(client: Any) -> tuple[str, str]:
+    """What a model calls the two texts of a pair."""
+    signatures = client.metadata()["metadata"]["signature_def"]["signature_def"]
+    asked = ("question", "context")
+    inputs = signatures.get("serving_default", {}).get("inputs", {})
+    return asked if set(inputs) == set(asked) else ("text_a", "text_b")
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:

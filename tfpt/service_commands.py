@@ -1,6 +1,7 @@
 """The commands `tfpt data-service ...`: machines that draw batches for a trainer."""
 
-import time
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -71,8 +72,13 @@ def _import_tensorflow() -> None:
 
 
 def _wait(said: str, *servers: object) -> None:
-    """Until a signal ends the process; servers live as long as this call holds them."""
+    """Until Ctrl-C; servers live as long as this call holds them."""
+    stop = threading.Event()
+    # An exception that a signal raises in a destructor is lost, and the process would go on.
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
     click.echo(f"{said} Stop with Ctrl-C.")
     # A signal may reach a thread of TensorFlow: Python then sees it between two naps.
-    while True:
-        time.sleep(1)
+    while not stop.wait(1):
+        pass
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise KeyboardInterrupt

@@ -24,7 +24,10 @@ PAIRS = {
     features.SENTENCE_ORDER: ("the other way round: A follows B", "B follows A"),
 }
 # Labels of a row as a whole.
-OF_ROWS = (features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION)
+OF_ROWS = (
+    *(features.CLASSIFICATION, features.MULTI_LABEL, features.REGRESSION),
+    features.CONTRASTIVE,
+)
 # Of what stands where a token is to be predicted: the mask, another token, the token itself.
 MASKED, REPLACED, KEPT = "bold yellow", "bold red", "bold green"
 SPECIAL, PADDING, SENTINEL, TEXT_B = "dim", "dim", "magenta", "cyan"
@@ -131,10 +134,14 @@ class _Row(NamedTuple):
                 continue
             if name == features.TOKEN_CLASSIFICATION:
                 said.append(f"{np.sum(weights > 0)} words with a tag")
+            elif name == features.QUESTION_ANSWERING:
+                said.append(self._told_answer())
             elif name not in OF_ROWS:
                 said.append(f"{np.sum(weights > 0)} to predict")
-            elif (weights > 0).any():
+            elif (weights > 0).any() or name == features.CONTRASTIVE:
                 said.append(_told_label(name, self.labels[name], label_names))
+                if not (weights > 0).any():  # of texts that mean the same
+                    said.append("only told from the others")
             else:
                 said.append("a row that does not count")
         if features.TEXT_IDS in self.inputs:
@@ -163,6 +170,8 @@ class _Row(NamedTuple):
             found += self._following(tokenizer)
         if features.TOKEN_CLASSIFICATION in self.labels:
             found += self._tagged(tokenizer, label_names)
+        if features.QUESTION_ANSWERING in self.labels:
+            found += self._answer(tokenizer)
         if features.SPAN_CORRUPTION in self.labels:
             used = self.weights[features.SPAN_CORRUPTION] > 0
             targets = [(int(one), None) for one in self.labels[features.SPAN_CORRUPTION][used]]
@@ -213,11 +222,28 @@ class _Row(NamedTuple):
                 told.append(f"{word.plain} {tag}")
         return [Line("tags", Text(", ".join(told) or "no entity"))]
 
+    def _told_answer(self) -> str:
+        """Where the answer to a question stands."""
+        name = features.QUESTION_ANSWERING
+        if not (self.weights[name] > 0).any():
+            return "a row that does not count"
+        first, last = self.labels[name]
+        return f"the answer is tokens {first} to {last}" if last else "no answer in this window"
+
+    def _answer(self, tokenizer: pipelines.TextTokenizer) -> list[Line]:
+        """The words of the answer, where the row holds it."""
+        first, last = self.labels[features.QUESTION_ANSWERING]
+        ids = self.inputs[features.TOKEN_IDS][first : last + 1]
+        said = joined([(int(one), None) for one in ids], tokenizer)
+        return [Line("answer", said if last else Text("none in this window"))]
+
 
 def _told_label(name: str, label: np.ndarray, label_names: Sequence[str]) -> str:
     """What the label of a whole row says."""
     if name == features.REGRESSION:
         return f"score {label:g}"
+    if name == features.CONTRASTIVE:
+        return f"group {label}"
     is_several = name == features.MULTI_LABEL
     places = np.flatnonzero(label).tolist() if is_several else [int(label)]
     told = ", ".join(label_names[place] if label_names else str(place) for place in places)

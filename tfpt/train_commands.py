@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tfpt import combinations, command, config, recipe_names
+from tfpt import command, config, recipe_names
 from tfpt.command import quiet_tensorflow
 
 _strategy = click.option(
@@ -62,25 +62,27 @@ def pretrain(recipe, start, assignments, strategy, out, dry_run) -> None:
 )
 @click.option(
     "--sweep",
-    "sweeps",
+    "swept",
     multiple=True,
     metavar="FIELD=VALUE,VALUE",
-    help="Fine-tune with each of these values, such as training.learning_rate=1e-5,3e-5, into a "
-    "folder below OUT; choose by validation; OUT/best is the best run. Of several fields, all "
-    "combinations; with --seeds, each with each seed.",
+    help="Fine-tune with each value, and choose by validation. Repeated, with all combinations. "
+    "With --seeds, each so many times. OUT/best-run is the best run, OUT/sweep.json tells all.",
 )
-def finetune(recipe, start, assignments, strategy, out, seeds, sweeps) -> None:
+def finetune(recipe, start, assignments, strategy, out, seeds, swept) -> None:
     """Fine-tune by a recipe into a run folder.
 
     RECIPE is classify (a class for each text), label (any number of labels), score (a number), tag
-    (a class for each word) or a module of yours, by the name that imports it. A run that was
-    stopped goes on when its command is repeated, and so does a sweep.
+    (a class for each word), answer (the place of an answer), embed (texts that mean the same near
+    to each other) or a module of yours, by the name that imports it. A run that was stopped goes on
+    when its command is repeated.
     """
-    chosen = _with_start(_with_strategy(assignments, strategy), start, sweeps)
-    if sweeps:
-        # Only together with the values that are swept are the others to be in range.
-        module, defaults = recipe_names.settings_of(recipe, [], "finetune")
-        _sweep(module, combinations.plan(defaults, chosen, sweeps, seeds), out)
+    chosen = _with_start(_with_strategy(assignments, strategy), start)
+    if swept:
+        from tfpt import sweeps
+
+        module = recipe_names.find_for(recipe, "finetune")
+        planned = sweeps.combinations(module.config(), chosen, swept, seeds)
+        _train_sweep(module, planned, out)
         return
     module, settings = recipe_names.settings_of(recipe, chosen, "finetune")
     if seeds is None:
@@ -89,13 +91,10 @@ def finetune(recipe, start, assignments, strategy, out, seeds, sweeps) -> None:
         _train_seeds(module, settings, out, range(settings.seed, settings.seed + seeds))
 
 
-def _with_start(assignments: Sequence[str], start: str, sweeps: Sequence[str] = ()) -> list[str]:
+def _with_start(assignments: Sequence[str], start: str) -> list[str]:
     """The assignments with that of --from."""
-    for option, given in (("--set", assignments), ("--sweep", sweeps)):
-        if start and (taken := [one for one in given if one.startswith(("model.", "start="))]):
-            raise ValueError(
-                f"The encoder comes from --from {start}; leave out {option} {taken[0]}."
-            )
+    if start and (taken := [one for one in assignments if one.startswith(("model.", "start="))]):
+        raise ValueError(f"The encoder comes from --from {start}; leave out --set {taken[0]}.")
     return [*assignments, *([f"start={start}"] if start else [])]
 
 
@@ -132,7 +131,7 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
     """Fine-tune with each seed, and tell what came out."""
     if not out:
         raise click.UsageError("Missing option '--out'.")
-    _check_one_worker("--seeds", settings, "seed=N")
+    _refuse_workers("--seeds", settings)
     quiet_tensorflow()
     from tfpt import console
     from tfpt import seeds as of_seeds
@@ -140,112 +139,63 @@ def _train_seeds(module: ModuleType, settings: Any, out: str | None, seeds: Sequ
     for number, seed in enumerate(seeds, 1):
         title = f"Fine-tuning, {number} of {len(seeds)}"
         path = of_seeds.run_path(out, seed)
-        _train(title, module, replace(settings, seed=seed), str(path), others_follow=True)
+        _train(title, module, replace(settings, seed=seed), str(path))
     with console.progress("Evaluating"):
         record = of_seeds.summarize(module, out, seeds)
     measures = {name: record[name] for name in record if name != "seeds"}
-    _show_measures(f"{out}, {len(seeds)} seeds", measures)
+    of_seeds.show(f"{out}, {len(seeds)} seeds", measures)
 
 
-def _check_one_worker(option: str, settings: Any, single: str) -> None:
+def _train_sweep(module: ModuleType, planned: Sequence[Any], out: str | None) -> None:
+    """Fine-tune with each combination and seed, choose one, and tell what came out."""
+    if not out:
+        raise click.UsageError("Missing option '--out'.")
+    for one in planned:
+        _refuse_workers("--sweep", one.settings)
+    quiet_tensorflow()
+    from tfpt import console, sweeps
+
+    sweeps.check(module, planned, out)
+    runs = [run for one in planned for run in one.runs(out).items()]
+    stopped = {}
+    for number, (path, settings) in enumerate(runs, 1):
+        try:
+            _train(f"Fine-tuning, {number} of {len(runs)}", module, settings, str(path))
+        except FloatingPointError as error:  # of a learning rate that is too high: a result too
+            stopped[path] = str(error)
+            click.echo(f"{path}: {error}", err=True)
+    with console.progress("Evaluating"):
+        record = sweeps.summarize(module, planned, out, stopped)
+    sweeps.show(record, out)
+    click.echo(Path(out) / record["chosen"]["best_run"])
+
+
+def _refuse_workers(option: str, settings: Any) -> None:
     if settings.training.strategy == "multi_worker":
         raise ValueError(
             f"{option} trains several times in one process, which workers cannot: start one "
-            f"training after the other, with --set {single}."
+            "training after the other, with --set."
         )
 
 
-def _show_measures(title: str, measures: dict[str, Any]) -> None:
-    """Print mean and deviation of each measure."""
-    from tfpt import console
-
-    rows = [[name, *_mean_and_deviation(one)] for name, one in measures.items()]
-    console.table(title, ["measure", "mean", "deviation"], rows)
-
-
-def _mean_and_deviation(told: dict[str, Any]) -> list[str]:
-    """As they are printed; of a single value there is no deviation."""
-    deviation = told["deviation"]
-    return [f"{told['mean']:.4f}", "" if deviation is None else f"{deviation:.4f}"]
-
-
-def _sweep(module: ModuleType, plan: combinations.Plan, out: str | None) -> None:
-    """Fine-tune every combination with every seed, and tell which is the best."""
-    if not out:
-        raise click.UsageError("Missing option '--out'.")
-    for combination in plan.combinations:
-        _check_one_worker("--sweep", combination.settings, "FIELD=VALUE")
-    quiet_tensorflow()
-    from tfpt import console
-    from tfpt import sweep as sweeping
-
-    def train(number: int, settings: Any, path: Path) -> None:
-        try:
-            title = f"Fine-tuning, {number} of {plan.num_runs}"
-            _train(title, module, settings, str(path), others_follow=True)
-        except FloatingPointError as error:
-            click.echo(f"Warning: {path} was not trained to its end. {error}", err=True)
-            raise
-
-    record = sweeping.sweep(module, plan, out, train)
-    with console.progress("Evaluating the best"):
-        split, measures = sweeping.evaluate_best(module, record, out)
-    _show_sweep(record, out)
-    each = _counted(len(plan.seeds), "seed")
-    _show_measures(f"The first on its {split} rows, {each}", measures)
-    click.echo(f"{Path(out) / sweeping.BEST}: {record['best']['path']}")
-
-
-def _show_sweep(record: dict[str, Any], out: str) -> None:
-    """Print what the validation says of each combination."""
-    from tfpt import console
-
-    rows = []
-    for rank, one in enumerate(record["combinations"], 1):
-        measured = ["diverged", ""] if "failed" in one else _mean_and_deviation(one)
-        rows.append([str(rank), *map(_shown, one["settings"].values()), *measured])
-    each = _counted(len(record["seeds"]), "seed")
-    columns = ["rank", *record["fields"], record["monitor"], "deviation"]
-    console.table(f"{out}, {each} each", columns, rows)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _shown(value: Any) -> str:
-    """The value of a field as a user writes it."""
-    if isinstance(value, list):
-        return ",".join(map(_shown, value))
-    return str(value) if isinstance(value, str | float) else json.dumps(value)
-
-
-def _train(
-    title: str,
-    module: ModuleType,
-    settings: Any,
-    out: str | None,
-    *,
-    others_follow: bool = False,
-) -> None:
+def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> None:
     """Train behind a bar; where nothing is left to do, say so."""
     if not out:
         raise click.UsageError("Missing option '--out'.")
     quiet_tensorflow()
-    from tfpt import callbacks, console, memory, preemption, training
+    from tfpt import callbacks, console, distribution, preemption, training
 
     train = training.pretrain if title == "Pre-training" else training.finetune
-    bar = None
     try:
         with console.progress(title) as move:
             bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
-            train(module, settings, out, callbacks=[bar], verbose=0)
+            try:
+                train(module, settings, out, callbacks=[bar], verbose=0)
+            finally:
+                distribution.release(bar.model)  # others may be trained after it
     except preemption.Preempted as stop:
         click.echo(stop.message, err=True)
         raise  # with its exit code
-    finally:
-        if others_follow and bar is not None and bar.model is not None:
-            memory.free(bar.model)
     if getattr(bar, "first", None) is None:  # the step that training began at
         click.echo(f"{out} was complete already.", err=True)
     click.echo(out)

@@ -314,7 +314,9 @@ def finetune(
         recipe: A module with `dataset(settings, tokenizer)`, `model(settings, tokenizer,
             label_names)`, `report(model, dataset, label_names)` and `MONITOR`, the measure of the
             best epoch; see recipes/classify.py. Where the model takes numbers from the training
-            rows, also `set_units(model, data)`; see recipes/score.py.
+            rows, also `set_units(model, data)`; see recipes/score.py. Where `report` needs more
+            than batches, also `asked(settings, data, split)`, which gives its `dataset`; see
+            recipes/answer.py.
         settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
             taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.
         out: The run folder.

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfpt import checkpoints, export, models, objectives, training
 from tfpt.config import FineTuning
-from tfpt.export import writer
+from tfpt.export import versions
 from tfpt.pipelines import Tokenizer
 from tfpt.recipes import bert, classify
 
@@ -47,15 +47,15 @@ def test_a_failure_leaves_nothing_and_takes_no_version(save, monkeypatch, error)
         whole(module, folder)
         raise error
 
-    whole = writer._save
+    whole = versions._save
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_save", fail)
+        patch.setattr(versions, "_save", fail)
         with pytest.raises(type(error)):
             save()
         assert not save.path.exists()
     save()
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_save", fail)
+        patch.setattr(versions, "_save", fail)
         with pytest.raises(type(error)):
             save()
     assert names(save.path) == ["1"]

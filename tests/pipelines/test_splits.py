@@ -6,8 +6,8 @@ import gzip
 import numpy as np
 import pytest
 
-from tfpt.pipelines import values
-from tfpt.pipelines.splits import read_splits
+from tfpt.pipelines import tables, values
+from tfpt.pipelines.splits import read_splits, split_files
 
 
 def rows(num_rows, first=0):
@@ -89,6 +89,31 @@ def test_one_file_is_divided_once_and_for_all(tmp_path):
     # Three standard deviations of a share of 0.8 and 0.1 among 4,000.
     np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.02)
     assert sorted(line for table in first.values() for line in table.lines) == list(range(2, 4002))
+
+
+def test_another_share_and_another_way_of_dividing_can_be_asked_for(tmp_path):
+    write(tmp_path, all=rows(400), train=rows(400), test=rows(3))
+
+    def read_table(path):
+        return tables.read_table(path, text=["text"], label="label")
+
+    def divide(table, shares):
+        said.append(shares)
+        return {name: table.select([number, number + 1]) for number, name in enumerate(shares)}
+
+    source, said = tmp_path / "all.tsv", []
+    parts = split_files(source, read_table, [".tsv"], held_out_rate=0.25)
+    assert 0.4 < len(parts["train"]) / 400 < 0.6
+    parts = split_files(source, read_table, [".tsv"], divide=divide, held_out_rate=0.25)
+    assert [len(part) for part in parts.values()] == [2, 2, 2]
+    parts = split_files(tmp_path, read_table, [".tsv"], divide=divide, held_out_rate=0.25)
+    assert [len(part) for part in parts.values()] == [2, 2, 3]
+    assert said == [
+        {"train": 0.5, "validation": 0.25, "test": 0.25},
+        {"train": 0.75, "validation": 0.25},
+    ]
+    with pytest.raises(ValueError, match=r"`held_out_rate` is a share .* received 0\."):
+        split_files(source, read_table, [".tsv"], held_out_rate=0)
 
 
 def test_rows_of_equal_texts_lie_on_one_side(tmp_path):
@@ -183,6 +208,42 @@ def test_tensorflow_datasets_give_label_names_and_leave_hidden_labels_out(prepar
         ValueError, match=r"tfds:tiny_reviews: no column `text`; there are .*'sentence'"
     ):
         read_splits(name, text=["text"], label="label")
+
+
+def test_tensorflow_datasets_give_texts_without_their_labels(prepared):
+    import tensorflow_datasets as tfds
+
+    label = tfds.features.ClassLabel(names=["bad", "good"])
+    splits = {"train": examples("bad", "good"), "validation": examples("good")}
+    name = prepared("tiny_texts", label, **splits, test=examples(-1, -1, -1))
+    tables = read_splits(name, text=["sentence"], label="")
+    assert {split: len(table) for split, table in tables.items()} == {
+        "train": 2,
+        "validation": 1,
+        "test": 3,
+    }
+    assert tables["test"].labels == [()] * 3
+    assert sorted(tables["train"].rows) == [("text 0",), ("text 1",)]
+
+
+def test_labels_need_not_be_known_where_nothing_asks_for_it(tmp_path):
+    write(tmp_path, train="text\tlabel\nhi\ta\nho\tb\n", dev="text\tlabel\nhi\tc\n")
+    with pytest.raises(ValueError, match="the label 'c' of the validation rows never occurs"):
+        read(tmp_path)
+    tables = read_splits(tmp_path, text=["text"], label="label", known_labels=False)
+    assert tables["validation"].labels == ["c"]
+
+
+def test_files_of_a_folder_may_be_txt_where_there_is_no_label(tmp_path):
+    (tmp_path / "train.txt").write_text("one\ntwo\n")
+    (tmp_path / "dev.txt").write_text("three\n")
+    tables = read_splits(tmp_path, text=["text"], label="")
+    assert {split: table.rows for split, table in tables.items()} == {
+        "train": [("one",), ("two",)],
+        "validation": [("three",)],
+    }
+    with pytest.raises(FileNotFoundError, match="no file's name is or ends in 'train', with the"):
+        read(tmp_path)
 
 
 def test_an_unknown_tensorflow_dataset_is_refused():

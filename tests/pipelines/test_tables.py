@@ -39,6 +39,28 @@ def test_json_lines_take_labels_of_any_plain_type(write):
     assert table.lines == [1, 3, 4]
 
 
+def test_texts_without_labels_have_empty_ones(write):
+    path = write("a.csv", "b,a,label\none,two,x\n,three,y\n")
+    table = read_table(path, text=["a", "b", "label"], label="")
+    assert table.rows == [("two", "one", "x"), ("three", "", "y")]
+    assert table.labels == [(), ()]
+    assert table.lines == [2, 3]
+    assert table.placed_labels() == [[], []]
+
+
+def test_lines_of_a_txt_are_texts_without_labels(write):
+    path = write("a.txt", "one, two\n\n \nthree\u2028four\n")
+    table = read_table(path, text=["any"], label="")
+    assert table.rows == [("one, two",), ("three\u2028four",)]
+    assert table.lines == [1, 4]
+    with pytest.raises(ValueError, match=r"a\.txt: a line of a \.txt is one text; received"):
+        read_table(path, text=["a", "b"], label="")
+    with pytest.raises(ValueError, match=r"a\.txt: the name must end in \.csv, \.tsv, "):
+        read_table(path, text=["a"], label="label")
+    with pytest.raises(ValueError, match=r"b\.txt: there is no row in it"):
+        read_table(write("b.txt", "\n\n"), text=["a"], label="")
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_byte_order_marks_blank_lines_and_windows_line_ends_are_passed_over(write, ending):
     comma = {"csv": ",", "tsv": "\t"}[ending]

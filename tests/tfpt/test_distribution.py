@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import distribution, training
+from tfpt import config, distribution, training
 
 SCRIPT = Path(__file__).with_name("two_replicas.py")
 
@@ -136,3 +136,23 @@ def test_a_batch_of_unknown_size_is_refused_on_several_devices():
     assert distribution.rows_per_device(Two(), 6) == 3
     with pytest.raises(ValueError, match="A batch of unknown many rows cannot be divided evenly"):
         distribution.rows_per_device(Two(), None)
+
+
+def test_a_released_model_holds_no_weight():
+    model = tiny_bert.compiled(step=config.Step(ema_momentum=0.9))
+    values = [one.value for one in (*model.variables, *model.optimizer.variables)]
+    floats = [*(one for one in values if one.dtype.is_floating), *model.averages.values()]
+    assert len(floats) == 4 * len(model.trainable_variables)  # with two moments and an average
+    distribution.release(model)
+    for one in floats:
+        left = tf.raw_ops.ReadVariableOp(resource=one.handle, dtype=one.dtype)
+        assert left.shape == (0,)
+    distribution.release(None)
+
+
+def test_a_model_that_was_not_compiled_is_released_too():
+    model = tiny_bert.pretrainer()
+    distribution.release(model)
+    for weight in model.trainable_weights:
+        handle = weight.value.handle
+        assert tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32).shape == (0,)

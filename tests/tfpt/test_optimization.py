@@ -255,7 +255,7 @@ def test_two_replicas_train_as_one_device_by_each_optimizer(tmp_path):
         {"optimizer": name, "clip_norm": 0.0, "product_dtype": "float32"}
         for name in config.OPTIMIZERS
     ]
-    (tmp_path / "ways.json").write_text(json.dumps(ways))
+    (tmp_path / "ways.json").write_text(json.dumps({"num_layers": 2, "ways": ways}))
     for kind, num_devices in (("one", 1), ("mirrored", 2)):
         result = subprocess.run(
             [sys.executable, SCRIPT, kind, str(num_devices), tmp_path],

@@ -199,7 +199,15 @@ def test_the_loss_falls_and_only_what_is_trained_moves(method, kind):
     assert moved == trained
 
 
-@pytest.mark.parametrize("method", ["lora", "prefix_tuning", "prompt_tuning", "adapters"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "lora",
+        "prefix_tuning",
+        pytest.param("prompt_tuning", marks=pytest.mark.slow),
+        pytest.param("adapters", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_computed_again_is_the_same(method):
     """With dropout, in float32."""
     losses = []

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import scipy.stats
+import tensorflow as tf
 
-from tfpt import extraction, models, weights
+from tfpt import export, extraction, models, weights
 
 DATA = Path(__file__).parent.parent / "data"
 BOUND = 1e-5
@@ -51,15 +52,48 @@ def test_a_real_checkpoint_gives_what_torch_gives(minilm):
     np.testing.assert_allclose(found["pooled_output"], expected["pooled"], atol=BOUND)
 
 
-def test_similarities_are_those_of_the_original(minilm, shared_data):
-    """0.8203: Spearman's correlation of the original with people, on the English test pairs."""
-    checkpoint, encoder = minilm
+# Spearman's correlation of the original's likenesses with people's, on the English test pairs.
+CORRELATION = 0.8203
+
+
+@pytest.fixture
+def pairs(shared_data):
+    """Texts, two for each score, and the scores."""
     with open(shared_data("sts_stsb") / "stsb-en-test.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    texts = [(text,) for row in rows for text in row[:2]]
-    found = extraction.extract(encoder, checkpoint.tokenizer, texts)
-    embedded = np.concatenate([np.stack(some) for some in found])
-    embedded /= np.linalg.norm(embedded, axis=1, keepdims=True)
-    similarities = (embedded[::2] * embedded[1::2]).sum(axis=1)
-    correlation = scipy.stats.spearmanr(similarities, [float(row[2]) for row in rows]).statistic
-    assert round(correlation, 4) == 0.8203
+    return [text for row in rows for text in row[:2]], [float(row[2]) for row in rows]
+
+
+def embedded_by(minilm, texts):
+    checkpoint, encoder = minilm
+    some = extraction.extract(encoder, checkpoint.tokenizer, [(text,) for text in texts])
+    found = np.concatenate([np.stack(part) for part in some])
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def correlation(embedded, scores):
+    alike = (embedded[::2] * embedded[1::2]).sum(axis=1)
+    return round(scipy.stats.spearmanr(alike, scores).statistic, 4)
+
+
+@pytest.mark.slow
+def test_similarities_are_those_of_the_original(minilm, pairs):
+    texts, scores = pairs
+    assert correlation(embedded_by(minilm, texts), scores) == CORRELATION
+
+
+def test_similarities_of_the_exported_model_are_those_of_the_original(minilm, pairs, tmp_path):
+    """Those of the model before its export are compared for some texts, by an embedding each."""
+    checkpoint, encoder = minilm
+    path = export.saved_model(
+        models.embedder(encoder), checkpoint.tokenizer, tmp_path / "minilm", sequence_length=256
+    )
+    embed = tf.saved_model.load(str(path)).signatures["serving_default"]
+    texts, scores = pairs
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    embedded = np.zeros((len(texts), 384), np.float32)
+    for places in np.split(order, range(64, len(order), 64)):
+        some = tf.constant([texts[place] for place in places])
+        embedded[places] = embed(text=some)["embedding"]
+    np.testing.assert_allclose(embedded[:200], embedded_by(minilm, texts[:200]), atol=BOUND)
+    assert correlation(embedded, scores) == CORRELATION

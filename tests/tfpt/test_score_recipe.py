@@ -213,6 +213,7 @@ def test_every_command_for_fine_tuned_runs_takes_it(run, sets, tmp_path):
     assert command(*convert, "--without-heads").exit_code == 0
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_mean_and_a_deviation(sets, tmp_path):
     short = [*given(sets), "--set", "training.epochs=1", "--seeds", "2"]
     result = command("finetune", "score", *short, "--out", tmp_path / "runs")
@@ -246,6 +247,6 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_folder(sets, tmp_path, more
 
 def test_the_recipe_is_named_where_another_is_not_found():
     result = command("show", "scores")
-    assert re.search(r"tfpt brings bert, .*label.* score", result.output)
+    assert re.search(r"tfpt brings answer, bert, .*label.* score", result.output)
     result = command("pretrain", "score", "--out", "run")
     assert "score is a recipe for `tfpt finetune`, not for `tfpt pretrain`." in result.output

@@ -1,6 +1,7 @@
 """What is printed of a batch: exactly, and with colours that only repeat the words."""
 
 import io
+import json
 import re
 from types import SimpleNamespace
 
@@ -174,6 +175,34 @@ def test_words_of_entities_are_told_with_their_tags(tmp_path):
         "tags|no entity",
     ]
     assert "tags|the 0, embedding 1, cat 2, . 0" in shown(batch)
+
+
+def test_questions_are_told_with_their_windows_and_answers(tmp_path):
+    def asked(name, question, context, *answers):
+        listed = [{"text": one, "answer_start": context.index(one)} for one in answers]
+        entry = {"id": name, "question": question, "answers": listed, "is_impossible": not answers}
+        return {"context": context, "qas": [entry]}
+
+    paragraphs = [
+        asked("a", "it sat?", "The cat sat on the embedding.", "the embedding"),
+        asked("b", "on", "a dog"),
+    ]
+    content = json.dumps({"data": [{"title": "pets", "paragraphs": paragraphs}]})
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.json").write_text(content)
+    windows = pipelines.ContextWindows(sequence_length=12, stride=4, question_length=3)
+    data = pipelines.question_answering(tmp_path, TOKENIZER, windows=windows, batch_size=4)
+    assert shown(first(data.validation), num_rows=2)[2:] == [
+        "row 0: 12 tokens, 0 padding; no answer in this window",
+        "A|[CLS] it sat [UNK] [SEP]",
+        "B|the cat sat on the em [SEP]",
+        "answer|none in this window",
+        "",
+        "row 1: 11 tokens, 1 padding; the answer is tokens 5 to 8",
+        "A|[CLS] it sat [UNK] [SEP]",
+        "B|the embedding. [SEP] [PAD] x 1",
+        "answer|the embedding",
+    ]
 
 
 @pytest.mark.parametrize(

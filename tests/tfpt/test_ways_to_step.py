@@ -38,6 +38,8 @@ PAIRS = [
     )
 ]
 ALL = [dict(zip(AXES, row, strict=True)) for row in itertools.product(*AXES.values())]
+# One layer, compiled with few passes of LLVM: most of the time is XLA's. Slow tests have the rest.
+QUICK = {"num_layers": 1, "XLA_FLAGS": "--xla_backend_optimization_level=1"}
 # After 20 steps, with weights that have moved by 0.02: beside the plain step in the same dtype on
 # one device, of which parts and replicas round other sums.
 TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-3, "float16": 1e-3}
@@ -62,7 +64,7 @@ def start(strategy, num_devices, folder, *, script=SCRIPT, **environment):
     )
 
 
-def start_workers(num_workers, folder, *, script=SCRIPT):
+def start_workers(num_workers, folder, *, script=SCRIPT, **environment):
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
         for one in sockets:
@@ -75,19 +77,20 @@ def start_workers(num_workers, folder, *, script=SCRIPT):
             1,
             folder,
             script=script,
+            **environment,
             TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         )
         for index in range(num_workers)
     ]
 
 
-def trained(folder, ways, kind, num_devices):
+def trained(folder, ways, kind, num_devices, *, num_layers=2, **environment):
     """The processes that train in each of the ways, and what they leave in the folder."""
     folder.mkdir()
-    (folder / "ways.json").write_text(json.dumps(ways))
+    (folder / "ways.json").write_text(json.dumps({"num_layers": num_layers, "ways": ways}))
     if kind == "multi_worker":
-        return start_workers(num_devices, folder)
-    return [start(kind, num_devices, folder)]
+        return start_workers(num_devices, folder, **environment)
+    return [start(kind, num_devices, folder, **environment)]
 
 
 def finish(processes, num_devices):
@@ -102,11 +105,13 @@ def results(folder, kind, number):
         return dict(file)
 
 
-def compare(tmp_path, ways, kinds):
+def compare(tmp_path, ways, kinds, **given):
     """Train in all ways on all kinds of devices, two at a time; compare with one device."""
     plain = references(ways)
-    runs = {kind: trained(tmp_path / "-".join(map(str, kind)), ways, *kind) for kind in kinds}
-    finish(trained(tmp_path / "plain", plain, "one", 1), 1)
+    runs = {
+        kind: trained(tmp_path / "-".join(map(str, kind)), ways, *kind, **given) for kind in kinds
+    }
+    finish(trained(tmp_path / "plain", plain, "one", 1, **given), 1)
     for (_, num_devices), processes in runs.items():
         finish(processes, num_devices)
     of_plain = {
@@ -151,7 +156,7 @@ def test_each_value_meets_each_other():
 
 @pytest.mark.timeout(900)
 def test_all_pairs_train_alike_on_one_device_on_replicas_and_on_workers(tmp_path):
-    compare(tmp_path, PAIRS, [("one", 1), ("mirrored", 2), ("multi_worker", 2)])
+    compare(tmp_path, PAIRS, [("one", 1), ("mirrored", 2), ("multi_worker", 2)], **QUICK)
 
 
 @pytest.mark.slow

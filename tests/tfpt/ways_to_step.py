@@ -3,8 +3,8 @@
 ways_to_step.py STRATEGY NUM_DEVICES FOLDER
 
 A script, since logical devices are set before TensorFlow starts, and several workers are several
-processes. FOLDER/ways.json lists the ways; of each, FOLDER/STRATEGY-NUMBER.npz holds the weights,
-their averages and the losses of the steps.
+processes. FOLDER/ways.json has the number of layers, and lists the ways; of each,
+FOLDER/STRATEGY-NUMBER.npz holds the weights, their averages and the losses of the steps.
 """
 
 import json
@@ -41,11 +41,11 @@ class KeepLosses(keras.callbacks.Callback):
         self.losses.append(float(logs["loss"]))
 
 
-def train(strategy, way):
+def train(strategy, way, num_layers):
     step = config.Step(**{k: v for k, v in way.items() if k not in ("clip_norm", "product_dtype")})
     data = rows()
     with strategy.scope():
-        model = tiny_bert.pretrainer(product_dtype=way["product_dtype"])
+        model = tiny_bert.pretrainer(product_dtype=way["product_dtype"], num_layers=num_layers)
         training.compile(
             model,
             learning_rate=3e-3,
@@ -75,8 +75,9 @@ def main(name, num_devices, folder):
     devices = [tf.config.LogicalDeviceConfiguration()] * num_devices
     tf.config.set_logical_device_configuration(cpu, devices)
     strategy = distribution.strategy(name)
-    for number, way in enumerate(json.loads((folder / "ways.json").read_text())):
-        results = train(strategy, way)
+    chosen = json.loads((folder / "ways.json").read_text())
+    for number, way in enumerate(chosen["ways"]):
+        results = train(strategy, way, chosen["num_layers"])
         if workers.is_chief(strategy):
             np.savez(folder / f"{name}-{number}.npz", **results)
     print("replicas", strategy.num_replicas_in_sync)

@@ -1,3 +1,4 @@
+from .answers import question_answering as question_answering
 from .contrastive import contrastive as contrastive
 from .keras_model import Model as Model
 from .keras_model import model as model

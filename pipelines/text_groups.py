@@ -1,0 +1,166 @@
+"""Texts in groups of those that mean the same: pairs, labelled texts, or each text alone.
+
+Shape letters: N rows of a split, C texts of a row, U different texts, G groups.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+from tfpt.pipelines.embedding_columns import LABELS, PAIRS
+from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE
+from tfpt.pipelines.tables import Table
+from tfpt.pipelines.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextGroups:
+    """The texts of a split, tokenized, and the group of each.
+
+    Texts are equal where their tokens are, as far as a row holds them: a model cannot tell them
+    apart, and they are one text here.
+    """
+
+    kind: str  # of `embedding_columns.KINDS`
+    tokens: tf.RaggedTensor  # int32 (U, None): each different text once
+    rows: np.ndarray  # int32 (N, C): the texts of each row of the file, by number
+    groups: np.ndarray  # int32 (U,): of each text, from 0 to G - 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_texts(self) -> int:
+        """U."""
+        return len(self.groups)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """int32 (G,): the texts of each group."""
+        return np.bincount(self.groups).astype(np.int32)
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """int32 (U,): the texts, group by group."""
+        return np.argsort(self.groups, kind="stable").astype(np.int32)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int32 (G,): where each group begins in `members`."""
+        return (np.cumsum(self.sizes) - self.sizes).astype(np.int32)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """int32 (U,): where each text stands among the members of its group, from 0."""
+        found = np.empty(self.num_texts, np.int32)
+        places = np.arange(self.num_texts) - self.starts[self.groups[self.members]]
+        found[self.members] = places
+        return found
+
+
+def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int) -> TextGroups:
+    """Tell the groups of the texts of a table.
+
+    Args:
+        table: Of pairs two columns, or three: the third one is no text of the pair's group. Of the
+            other kinds one.
+        kind: "pairs": the texts of a pair are of one group, and so are pairs that share a text,
+            and those that share one with these. "labels": the texts of a label are one group; a
+            text that has several labels is of the one it has first. "alone": each text is a group.
+        tokenizer: Of any kind.
+        longest: Tokens that a row holds.
+
+    Raises:
+        ValueError: A text is empty, or the third text of a pair is one of the first two; names file
+            and line.
+    """
+    tokens, rows = number_texts(table, tokenizer, longest)
+    num_texts = int(tokens.nrows())
+    if kind == PAIRS:
+        if rows.shape[1] > 2:
+            _check_negatives(table, rows)
+        groups = _joined(rows[:, :2], num_texts)
+    elif kind == LABELS:
+        first: dict[int, str] = {}
+        for text, label in zip(rows[:, 0].tolist(), table.labels, strict=True):
+            first.setdefault(text, label)
+        names = [first[text] for text in range(num_texts)]
+        groups = np.unique(names, return_inverse=True)[1].astype(np.int32)
+    else:
+        groups = np.arange(num_texts, dtype=np.int32)
+    return TextGroups(kind=kind, tokens=tokens, rows=rows, groups=groups)
+
+
+def number_texts(
+    table: Table, tokenizer: TextTokenizer, longest: int
+) -> tuple[tf.RaggedTensor, np.ndarray]:
+    """Tokenize the texts of a table, each different one once.
+
+    Returns:
+        The tokens, int32 (U, None), in the order in which texts come first, and the number of each
+        text of each row, int32 (N, C).
+
+    Raises:
+        ValueError: A text is empty, or nothing of it is left; names file and line.
+    """
+    flat = [text for row in table.rows for text in row]
+    num_columns = len(table.rows[0])
+    known: dict[bytes, int] = {}
+    numbers: list[int] = []
+    for begin in range(0, len(flat), TEXTS_AT_ONCE):
+        some = tokenizer.tokenize(tf.constant(flat[begin : begin + TEXTS_AT_ONCE]))[:, :longest]
+        values = tf.cast(some.values, tf.int32).numpy()
+        for first, end in itertools.pairwise(some.row_splits.numpy().tolist()):
+            if first == end:
+                row, column = divmod(len(numbers), num_columns)
+                raise ValueError(
+                    f"{table.source}:{table.lines[row]}: {_ordinal(column, num_columns)} is empty, "
+                    f"or holds no token: {table.rows[row][column]!r:.60}. Write one, or remove the "
+                    "row."
+                )
+            numbers.append(known.setdefault(values[first:end].tobytes(), len(known)))
+    tokens = tf.RaggedTensor.from_row_lengths(
+        np.frombuffer(b"".join(known), np.int32), [len(key) // 4 for key in known]
+    )
+    return tokens, np.array(numbers, np.int32).reshape(len(table), num_columns)
+
+
+def count_ambiguous(table: Table, rows: np.ndarray) -> int:
+    """Of the texts of a table, those that have more than one label.
+
+    Args:
+        table: With labels.
+        rows: int32 (N, 1), from `number_texts`.
+    """
+    labels: dict[int, set[str]] = {}
+    for text, label in zip(rows[:, 0].tolist(), table.labels, strict=True):
+        labels.setdefault(text, set()).add(label)
+    return sum(len(of_text) > 1 for of_text in labels.values())
+
+
+def _joined(pairs: np.ndarray, num_texts: int) -> np.ndarray:
+    """int32 (U,): groups of texts that are connected by pairs, int32 (N, 2)."""
+    ones = np.ones(len(pairs), np.int8)
+    graph = sparse.coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(num_texts, num_texts))
+    return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int32)
+
+
+def _check_negatives(table: Table, rows: np.ndarray) -> None:
+    """Raise where the third text of a pair is one of its two."""
+    wrong = np.flatnonzero((rows[:, 2:] == rows[:, :2]).any(axis=1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"{table.source}:{table.lines[row]}: the third text is to mean something else than the "
+            f"first two, and is equal to one of them: {table.rows[row][2]!r:.60}. Remove the row."
+        )
+
+
+def _ordinal(column: int, num_columns: int) -> str:
+    names: Sequence[str] = ("the first text", "the second text", "the third text")
+    return "the text" if num_columns == 1 else names[column]

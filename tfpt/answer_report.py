@@ -1,0 +1,225 @@
+"""How well a model answers questions: exact match and F1, with and without an answer.
+
+Shape letters: B rows in a batch, T tokens in a row, N questions, W windows of all questions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpt import features
+from tfpt.answer_scores import Score, score_answer
+from tfpt.answer_spans import NO_ANSWER_LOGIT, Spans, best_of_questions, best_spans, has_span
+from tfpt.pipelines.question_answering import QuestionSplit
+
+
+class Found(NamedTuple):
+    """The best span that a model finds for a question."""
+
+    text: str  # "" where the context has no token
+    start: int  # in characters of the context
+    end: int
+    score: float  # of the span: the sum of the logits of its first and its last token
+    no_answer_score: float  # the sum of both logits of [CLS], the lowest of all windows
+
+    @property
+    def difference(self) -> float:
+        """How much more there seems to be no answer; what a threshold is compared with."""
+        return self.no_answer_score - self.score
+
+    def answer(self, threshold: float | None) -> str:
+        """What is answered: "", for none, where the difference is above the threshold."""
+        return "" if threshold is not None and self.difference > threshold else self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerReport:
+    """What a model got right of questions. It makes an `evaluation.Report`."""
+
+    total: Score
+    answerable: Score  # of the questions that have an answer; 0 where there are none
+    unanswerable: Score  # of those that have none; 0 where there are none
+    num_answerable: int
+    num_unanswerable: int
+    no_answer_threshold: float | None  # see `Found.answer`; None: something is always answered
+    answers: dict[str, str]  # what was answered, by the id of the question
+    num_windows: int
+    accuracy: float  # share of windows whose first and last token are right
+    loss: float  # mean cross-entropy of the first and the last token, in nats
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Exact match and F1 of all questions, and accuracy and loss of windows."""
+        return {
+            "exact_match": self.total.exact_match,
+            "f1": self.total.f1,
+            "window_accuracy": self.accuracy,
+            "loss": self.loss,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the answers as plain values, ready for JSON."""
+        parts = {
+            "answerable": (self.answerable, self.num_answerable),
+            "unanswerable": (self.unanswerable, self.num_unanswerable),
+        }
+        return {
+            "num_questions": self.num_answerable + self.num_unanswerable,
+            "num_windows": self.num_windows,
+            **self.measures,
+            "no_answer_threshold": self.no_answer_threshold,
+            **{
+                name: {"num_questions": count, "exact_match": score.exact_match, "f1": score.f1}
+                for name, (score, count) in parts.items()
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What a report on questions needs: they are put together from the windows of batches."""
+
+    split: QuestionSplit
+    batches: tf.data.Dataset  # all windows of the split, in its order
+    by_words: bool = True  # whether answers are compared as SQuAD does, or as CMRC 2018 does
+    answer_length: int = 30  # most tokens of an answer
+    # The questions on which the threshold for no answer is chosen; None: those of `split`.
+    validation: "Asked | None" = None
+
+
+def evaluate_answers(model: keras.Model, asked: Asked) -> AnswerReport:
+    """Answer questions and compare.
+
+    Where there are questions without an answer among those of validation, a threshold is chosen on
+    them, and the model may say that there is no answer.
+
+    Args:
+        model: With the output `question_answering`.
+        asked: The questions.
+    """
+    found, accuracy, loss = _find(model, asked)
+    threshold = None
+    of_threshold = asked.validation or asked
+    if of_threshold.split.has_unanswerable:
+        others = found if of_threshold is asked else _find(model, of_threshold)[0]
+        threshold = best_threshold(others, true_answers(of_threshold), by_words=asked.by_words)
+    true = true_answers(asked)
+    answers = [one.answer(threshold) for one in found]
+    scores = [
+        score_answer(answer, own, by_words=asked.by_words)
+        for answer, own in zip(answers, true, strict=True)
+    ]
+    of_answerable = [score for score, own in zip(scores, true, strict=True) if own]
+    of_unanswerable = [score for score, own in zip(scores, true, strict=True) if not own]
+    return AnswerReport(
+        total=_mean(scores),
+        answerable=_mean(of_answerable),
+        unanswerable=_mean(of_unanswerable),
+        num_answerable=len(of_answerable),
+        num_unanswerable=len(of_unanswerable),
+        no_answer_threshold=threshold,
+        answers=dict(zip(asked.split.questions.ids, answers, strict=True)),
+        num_windows=asked.split.num_windows,
+        accuracy=accuracy,
+        loss=loss,
+    )
+
+
+def find_answers(model: keras.Model, asked: Asked) -> list[Found]:
+    """The best span for each question, over all windows of its context."""
+    return _find(model, asked)[0]
+
+
+def true_answers(asked: Asked) -> list[tuple[str, ...]]:
+    """The right answers to each question; none where there is no answer."""
+    return [tuple(one.text for one in own) for own in asked.split.questions.answers]
+
+
+def best_threshold(
+    found: Sequence[Found], true: Sequence[Sequence[str]], *, by_words: bool = True
+) -> float:
+    """The threshold with which F1 is the highest; see `Found.answer`.
+
+    It lies half way between two differences, or 1 from the outermost; the lowest of several.
+
+    Source: Rajpurkar et al. 2018, section 5, https://arxiv.org/abs/1806.03822, and its script.
+
+    Args:
+        found: Of each question, at least one.
+        true: The right answers to each question.
+        by_words: As of `score_answer`.
+    """
+    # Where there is no span, "" is answered with any threshold.
+    with_span = [number for number, one in enumerate(found) if one.score > NO_ANSWER_LOGIT]
+    order = sorted(with_span, key=lambda number: found[number].difference)
+    if not order:
+        return 0.0
+    gains = []
+    for number in order:
+        answered = score_answer(found[number].text, true[number], by_words=by_words)
+        silent = score_answer("", true[number], by_words=by_words)
+        gains.append(answered.f1 - silent.f1)
+    differences = [found[number].difference for number in order]
+    # With the first k answered: where questions of one difference are not torn apart.
+    totals = [0.0, *np.cumsum(gains)]
+    bounds = [differences[0] - 2, *differences, differences[-1] + 2]
+    best, threshold = -math.inf, 0.0
+    for k, total in enumerate(totals):
+        if bounds[k] < bounds[k + 1] and total > best + 1e-9:
+            best, threshold = total, (bounds[k] + bounds[k + 1]) / 2
+    return float(threshold)
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    count = len(scores) or 1
+    return Score(
+        sum(one.exact_match for one in scores) / count, sum(one.f1 for one in scores) / count
+    )
+
+
+def _find(model: keras.Model, asked: Asked) -> tuple[list[Found], float, float]:
+    """The best span of each question; accuracy and loss of windows."""
+    name, split = features.QUESTION_ANSWERING, asked.split
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def read(inputs, labels):
+        logits = model(inputs, training=False)[name]
+        spans = best_spans(logits, inputs[features.ANSWER_MASK], asked.answer_length)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[name], logits)
+        is_right = tf.argmax(logits, axis=-1, output_type=tf.int32) == labels[name]
+        return spans, tf.reduce_mean(losses, axis=-1), tf.reduce_all(is_right, axis=-1)
+
+    parts, losses, right, weights = [], [], [], []
+    for inputs, labels, weight in asked.batches:
+        spans, loss, is_right = read(inputs, labels)
+        parts.append(spans)
+        losses.append(loss)
+        right.append(tf.cast(is_right, tf.float32))
+        weights.append(weight[name][:, 0])
+    # What the last batch is filled up with stands behind the windows.
+    count = split.num_windows
+    spans = Spans(*(tf.concat(part, axis=0)[:count] for part in zip(*parts, strict=True)))
+    found = _found(split, spans)
+    shares = tf.concat(weights, axis=0)
+    total = float(tf.math.reduce_sum(shares)) or 1.0
+    accuracy, loss = (
+        float(tf.reduce_sum(tf.concat(part, axis=0) * shares)) / total for part in (right, losses)
+    )
+    return found, accuracy, loss
+
+
+def _found(split: QuestionSplit, spans: Spans) -> list[Found]:
+    best = best_of_questions(spans, split.windows.question, len(split))
+    answered = has_span(best).numpy()
+    found = []
+    for is_answer, window, first, last, *scores in zip(
+        answered, *(part.numpy() for part in best), strict=True
+    ):
+        text = split.text(window, first, last) if is_answer else ("", 0, 0)
+        found.append(Found(*text, *map(float, scores)))
+    return found
