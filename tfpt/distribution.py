@@ -157,12 +157,14 @@ def release(model: Any) -> None:
     model. Each is left with no element.
 
     Args:
-        model: A compiled one of Keras; it cannot be used any more. Or None. On a TPU nothing is
+        model: Of Keras, compiled or not; it cannot be used any more. Or None. On a TPU nothing is
             freed.
     """
     if model is None or isinstance(model.distribute_strategy, tf.distribute.TPUStrategy):
         return
-    values = [one.value for one in (*model.variables, *model.optimizer.variables)]
+    optimizer = getattr(model, "optimizer", None)
+    variables = (*model.variables, *(optimizer.variables if optimizer is not None else ()))
+    values = [one.value for one in variables]
     for value in (*values, *getattr(model, "averages", {}).values()):
         if not value.dtype.is_floating:
             continue  # a counter, or a seed

@@ -19,6 +19,7 @@ from tfpt import (
     calibration,
     checkpoints,
     config,
+    distribution,
     evaluation_logs,
     evaluation_page,
     features,
@@ -278,6 +279,7 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     report = recipe.report(model, rows, run.label_names)
     if hasattr(report, "with_texts") and hasattr(data, "source_rows"):
         report = report.with_texts(data.source_rows(split))
+    distribution.release(model)  # other runs may be evaluated
     _write(run, recipe, split, report)
     return report
 

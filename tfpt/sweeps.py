@@ -8,6 +8,7 @@ the measures on the test rows are not.
 
 OUT/FIELD=VALUE,FIELD=VALUE/seed-N   the run of a combination and a seed
 OUT/sweep.json                       what each run measured, and what was chosen
+OUT/events.out.tfevents...           which settings TensorBoard compares under HPARAMS
 OUT/best-run                         a link to the best run: of the combination that was chosen the
                                      seed that is best on the validation rows
 """
@@ -259,7 +260,7 @@ def summarize(
     out: str | Path,
     stopped: Mapping[Path, str] | None = None,
 ) -> dict[str, Any]:
-    """Choose by validation, evaluate what was chosen, write `sweep.json` and the link.
+    """Choose by validation, evaluate what was chosen, write what lies in OUT beside the runs.
 
     Args:
         recipe: Of the runs.
@@ -272,6 +273,8 @@ def summarize(
     Raises:
         ValueError: As `choose` raises it.
     """
+    from tfpt import watching  # which loads TensorFlow
+
     record = choose(planned, out, recipe.MONITOR, stopped)
     chosen = record["chosen"]
     (one,) = [one for one in planned if one.values == chosen["values"]]
@@ -280,6 +283,9 @@ def summarize(
     chosen |= {"split": read_json(paths[0] / "evaluation.json")["split"], "measures": measures}
     write_json(Path(out) / RECORD, record)
     _link(Path(out) / BEST_RUN, chosen["best_run"])
+    fields = {field: [one.values[field] for one in planned] for field in chosen["values"]}
+    fields[_SEED] = [seed for one in planned for seed in one.seeds]
+    watching.write_comparison(Path(out), fields, recipe.MONITOR)
     return record
 
 

@@ -10,6 +10,7 @@ speed/   what the clock and the machine say; other numbers each time.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,37 @@ class _Clock:
             self.seconds += time.perf_counter() - began
             self.waited += self.input_clock.seconds - waited
             self._began = None
+
+
+def write_comparison(folder: Path, fields: Mapping[str, Sequence[Any]], monitor: str) -> None:
+    """Tell HPARAMS which settings of the runs below a folder to compare, and by which measure.
+
+    Of its own accord it shows every setting that a run notes. What was written before is replaced.
+
+    Args:
+        folder: Of the runs; TensorBoard is to be started with it.
+        fields: The dotted names of the settings, and the values that each takes.
+        monitor: The measure on the validation rows, such as "val_loss".
+    """
+    before = list(folder.glob("events.out.tfevents.*"))
+    metric = hparams.Metric(
+        f"epoch/{monitor.removeprefix('val_')}", group="validation", display_name=monitor
+    )
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        hparams.hparams_config(
+            hparams=[hparams.HParam(name, _domain(values)) for name, values in fields.items()],
+            metrics=[metric],
+        )
+    writer.close()
+    for old in before:
+        old.unlink(missing_ok=True)
+
+
+def _domain(values: Sequence[Any]) -> hparams.Discrete | None:
+    """The values of a setting; None where they are of several kinds, as numbers and none."""
+    told = list(dict.fromkeys(map(hyperparameter, values)))
+    return hparams.Discrete(told) if len(set(map(type, told))) == 1 else None
 
 
 def memory_bytes() -> dict[str, float]:

@@ -148,3 +148,11 @@ def test_a_released_model_holds_no_weight():
         left = tf.raw_ops.ReadVariableOp(resource=one.handle, dtype=one.dtype)
         assert left.shape == (0,)
     distribution.release(None)
+
+
+def test_a_model_that_was_not_compiled_is_released_too():
+    model = tiny_bert.pretrainer()
+    distribution.release(model)
+    for weight in model.trainable_weights:
+        handle = weight.value.handle
+        assert tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32).shape == (0,)

@@ -156,6 +156,7 @@ def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing
     assert f"{measures[1]:.4f}" in line
     assert not (out / "best-run").readlink().is_absolute()
     assert (out / "best-run").resolve() == good.resolve()
+    assert len(list(out.glob("events.out.tfevents.*"))) == 1
 
     steps = sorted(out.glob("*/*/checkpoints/*"))
     again = invoked(*command)
@@ -163,6 +164,7 @@ def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing
     assert again.output.count("was complete already") == 2
     assert sorted(out.glob("*/*/checkpoints/*")) == steps
     assert json.loads((out / "sweep.json").read_text()) == record
+    assert len(list(out.glob("events.out.tfevents.*"))) == 1
 
 
 @pytest.mark.parametrize(

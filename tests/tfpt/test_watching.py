@@ -243,3 +243,20 @@ def test_the_memory_of_gpus_is_that_of_the_fullest(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "get_memory_info", told.__getitem__)
     found = watching.memory_bytes()
     assert (found["gpu_memory_gigabytes"], found["gpu_peak_memory_gigabytes"]) == (5, 9)
+
+
+def test_what_a_sweep_compares_is_told_with_its_values_and_replaces_what_was_told(tmp_path):
+    fields = {"rate": [1e-5, 1e-4, 1e-5], "text": [["a"], ["a", "b"]], "patience": [None, 2]}
+    for _ in range(2):
+        watching.write_comparison(tmp_path, {**fields, "seed": [3]}, "val_x_accuracy")
+    assert len(list(tmp_path.iterdir())) == 1
+    ((_, value),) = summaries(tmp_path)
+    written = metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content)
+    found = {one.name: list(one.domain_discrete.values) for one in written.hparam_infos}
+    assert list(found) == ["rate", "text", "patience", "seed"]
+    assert [one.number_value for one in found["rate"]] == [1e-5, 1e-4]
+    assert [one.string_value for one in found["text"]] == ["a", "a, b"]
+    assert found["patience"] == []  # of two kinds
+    (metric,) = written.metric_infos
+    assert (metric.name.group, metric.name.tag) == ("validation", "epoch/x_accuracy")
+    assert metric.display_name == "val_x_accuracy"
