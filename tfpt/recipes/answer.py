@@ -1,6 +1,16 @@
-"""Answers to questions, each a stretch of a given context, by a pre-trained encoder.
+r"""Answers to questions, each a stretch of a given context, by a pre-trained encoder.
 
 tfpt finetune answer --from runs/bert --set data.name=squad --out runs/squad
+
+Measured on PolicyQA (a file of 18 documents, 2 of them held out to validate; 4,152 test questions)
+with the weights of all-MiniLM-L6-v2, one seed, 36 minutes on 2 cores that did other work too, no
+search for better numbers: exact match 13.8%, F1 39.2%. The whole context as the answer has 3.2% and
+26.6%.
+
+tfpt finetune answer --from runs/minilm --set data.name=dev.json --set data.test=test.json \
+    --set data.sequence_length=192 --set data.stride=96 --set data.question_length=32 \
+    --set data.answer_length=128 --set training.batch_size=16 --set training.learning_rate=1e-4 \
+    --set training.epochs=3 --set training.product_dtype=bfloat16 --set training.step.cpu_shards=2
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow

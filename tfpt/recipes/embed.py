@@ -1,4 +1,4 @@
-"""Embeddings of texts, those that mean the same near to each other, by a pre-trained encoder.
+r"""Embeddings of texts, those that mean the same near to each other, by a pre-trained encoder.
 
 tfpt finetune embed --from runs/minilm --set data.name=questions --set data.text=question \
     --set data.label=intent --out runs/questions
@@ -6,6 +6,18 @@ tfpt finetune embed --from runs/minilm --set data.name=questions --set data.text
 What means the same the columns tell: `data.text=first,second` are pairs (a third column means
 something else; `data.score` and `data.least_score` choose among them), one column and `data.label`
 are texts of a label, one column alone is SimCSE.
+
+Measured with the weights of all-MiniLM-L6-v2, which was trained for this already, one seed each, on
+2 cores that did other work too; there was no search for better numbers:
+
+Banking77, --set data.name=FOLDER --set data.label=category --set data.sequence_length=32 \
+    --set training.epochs=1 (12 minutes): of 3,080 test texts the nearest other one has the same
+    label, recall at 1: 0.8941, without training 0.8828; at 10: 0.9727, without 0.9740.
+STS-B, the pairs of scores from 4 on, --set 'data.name=FOLDER/stsb-en-*.csv' --set data.text=0,1 \
+    --set data.score=2 --set data.least_score=4 --set data.similarity=FOLDER/stsb-en-test.csv \
+    --set data.sequence_length=32 --set training.learning_rate=2e-5 --set training.epochs=4 \
+    --set training.product_dtype=bfloat16 (6 minutes): Spearman on the test pairs 0.8227, without
+    training 0.8180 (0.8203 with rows of 64 tokens).
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow
