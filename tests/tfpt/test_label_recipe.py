@@ -161,6 +161,7 @@ def test_every_command_for_fine_tuned_runs_takes_it(run, sets, tmp_path):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_mean_and_a_deviation(sets, tmp_path):
     short = [*given(sets), "--set", "training.epochs=1", "--seeds", "2"]
     result = command("finetune", "label", *short, "--out", tmp_path / "runs")
