@@ -315,7 +315,7 @@ def finetune(
             label_names)`, `report(model, dataset, label_names)` and `MONITOR`, the measure of the
             best epoch; see recipes/classify.py. Where the model takes numbers from the training
             rows, also `set_units(model, data)`; see recipes/score.py. Where `report` needs more
-            than batches, also `asked(settings, data, split)`, which gives its `dataset`; see
+            than batches, also `judged(settings, data, split)`, which gives its `dataset`; see
             recipes/answer.py.
         settings: Its configuration. `settings.start` is the run whose encoder and vocabulary are
             taken over; "" trains from scratch, with the vocabulary of `settings.data.vocabulary`.

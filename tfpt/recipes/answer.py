@@ -2,7 +2,7 @@ r"""Answers to questions, each a stretch of a given context, by a pre-trained en
 
 tfpt finetune answer --from runs/bert --set data.name=squad --out runs/squad
 
-Measured on PolicyQA (a file of 18 documents, 2 of them held out to validate; 4,152 test questions)
+Measured on PolicyQA (a file of 20 documents, 2 of them held out to validate; 4,152 test questions)
 with the weights of all-MiniLM-L6-v2, one seed, 36 minutes on 2 cores that did other work too, no
 search for better numbers: exact match 13.8%, F1 39.2%. The whole context as the answer has 3.2% and
 26.6%.
