@@ -19,7 +19,7 @@ _WIDE_SPACES = (
 )
 # What is written at a word without a blank between them, and is no part of a name.
 _OPENING = '^[(\\[{"\u201c\u00ab]+'
-_CLOSING = '[,;:!?)\\]}"\u201d\u00bb]+$'
+_CLOSING = '[,;:!?)\\]}"\u201d\u00bb]+[.]*$'
 # The full stop of a sentence; one of "U.S." stays.
 _STOP = "^([^.]*[^.])[.]$"
 
@@ -47,7 +47,8 @@ def find_words(texts: tf.Tensor, starts: Any, ends: Any, *, separator: str) -> W
     """The words of texts, and the first token that begins within each.
 
     As `pipelines.token_classification` finds them: what stands between blanks, tabs or line breaks
-    is a word; without a separator, each character is one.
+    is a word; without a separator, each character is one, and with it those behind it that share
+    its token.
 
     Args:
         texts: string (B,).
@@ -81,11 +82,15 @@ def find_words(texts: tf.Tensor, starts: Any, ends: Any, *, separator: str) -> W
     seen = tf.where(first < count)[:, 0]
     first = tf.gather(first, seen)
     owner, base = tf.gather(owner, first), tf.gather(base, first)
+    end = tf.gather(word_ends, seen) - base
+    if not separator:
+        # The characters behind the first one of a token have none of their own: they are its.
+        end = tf.maximum(end, tf.gather(ends.values, first))
     return Words(
         text=owner,
         token=first - tf.gather(starts.row_starts(), owner),
         start=tf.gather(word_starts, seen) - base,
-        end=tf.gather(word_ends, seen) - base,
+        end=end,
     )
 
 

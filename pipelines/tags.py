@@ -37,7 +37,7 @@ def parse_tag(name: str) -> Tag:
     """Take a tag apart: "B-person" -> ("B", "person").
 
     Raises:
-        ValueError: It is none of BIO or BIOES.
+        ValueError: It is none of BIO or BIOES, or of more than one line or column.
     """
     if name == OUTSIDE:
         return Tag(OUTSIDE, "")
@@ -48,6 +48,8 @@ def parse_tag(name: str) -> Tag:
             f"the tag {name!r} is none of BIO or BIOES. A tag is O, or B-, I-, E- (L-) or S- (U-) "
             "with the type behind it, as B-person."
         )
+    if "\t" in kind or kind.splitlines() != [kind]:  # files of tags have one to a line or column
+        raise ValueError(f"the tag {name!r} holds a tab or a line break. Leave it out of the type.")
     return Tag(place, kind)
 
 

@@ -162,7 +162,7 @@ def evaluate_entities(
     is_right = np.concatenate([np.equal(*tags) for tags in zip(true, predicted, strict=True)])
     worst = worst_rows(
         np.array([one.mean(dtype=np.float64) for one in losses]),
-        lambda row: (" ".join(true[row]), " ".join(predicted[row]), float(sure[row].prod())),
+        lambda row: ("\t".join(true[row]), "\t".join(predicted[row]), float(sure[row].prod())),
     )
     return replace(
         report,
@@ -206,7 +206,7 @@ def entity_report(
         num_words=len(words),
         accuracy=num_right / len(words) if words else 0.0,
         loss=loss,
-        is_bioes=has_ends(label_names),
+        is_bioes=ends,
     )
 
 
@@ -250,7 +250,7 @@ def _in_words(worst: WorstRow, words: tuple[str, ...], *, ends: bool) -> WorstRo
     def entities(tags: str) -> str:
         return "; ".join(
             f"{entity.kind}: {' '.join(words[entity.first : entity.last + 1])}"
-            for entity in find_entities(tags.split(), ends=ends)
+            for entity in find_entities(tags.split("\t"), ends=ends)
         )
 
     (whole,) = with_texts([replace(worst, row=0)], [(" ".join(words),)])

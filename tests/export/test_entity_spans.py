@@ -106,6 +106,16 @@ def test_words_without_a_token_are_left_out_and_the_first_token_within_a_word_co
     ]
 
 
+def test_without_a_separator_a_token_s_characters_are_one_word():
+    """The tokens: "NBA", two Chinese characters, "a", "b"; the last one of a text takes all."""
+    texts = tf.constant(["NBA\u5317\u4eac a", "b\u5317\u4eac"])
+    starts = tf.ragged.constant([[0, 3, 10], [0, 1]], dtype=tf.int64)
+    ends = tf.ragged.constant([[3, 9, 11], [1, 7]], dtype=tf.int64)
+    found = find_words(texts, starts, ends, separator="")
+    assert found.start.numpy().tolist() == [0, 3, 10, 0, 1]
+    assert found.end.numpy().tolist() == [3, 9, 11, 1, 7]
+
+
 def test_bytes_that_are_no_utf8_do_no_harm():
     texts = tf.constant([b"\xff\xfe a", b" \x80 b", b"\x80", b"a\x80\x80"])
     lengths = [len(one) for one in texts.numpy()]
@@ -122,6 +132,9 @@ def test_bytes_that_are_no_utf8_do_no_harm():
         ("Paris", "Paris"),
         ("Paris.", "Paris"),
         ("(Paris),", "Paris"),
+        ("(Paris).", "Paris"),
+        ("(U.S.).", "U.S."),
+        ('"Paris".', "Paris"),
         ('"Paris."', "Paris"),
         ("\u201cLe Caf\u00e9\u201d!", "Le Caf\u00e9"),
         ("U.S.", "U.S."),

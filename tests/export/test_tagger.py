@@ -96,11 +96,13 @@ def entities_of(text, scores, encoding, separator):
     tags = [LABELS[best] for best in of_words.argmax(axis=-1)]
     for kind, one, last in find_entities(tags, ends=False):
         start, end = spans[seen[one]][0], spans[seen[last]][1]
-        if separator:
+        if not separator:  # a token of several characters is one word
+            end = max(end, encoding.ends[first[seen[last]]])
+        else:
             whole = text[start:end]
             inner = re.sub(r'^[(\[{"\u201c\u00ab]+', "", whole)
             begin = len(whole) - len(inner)
-            inner = re.sub(r'[,;:!?)\]}"\u201d\u00bb]+$', "", inner)
+            inner = re.sub(r'[,;:!?)\]}"\u201d\u00bb]+\.*$', "", inner)
             inner = re.sub(r"^([^.]*[^.])\.$", r"\1", inner)
             if inner:
                 start, end = start + begin, start + begin + len(inner)

@@ -109,6 +109,12 @@ def test_tags_are_taken_apart_and_the_names_of_bilou_are_those_of_bioes():
     assert (parse_tag("L-x"), parse_tag("U-x")) == (Tag("E", "x"), Tag("S", "x"))
 
 
+@pytest.mark.parametrize("name", ["B-a\tb", "I-a\nb", "B-a\u2028b"])
+def test_a_type_of_several_lines_or_columns_is_refused(name):
+    with pytest.raises(ValueError, match="holds a tab or a line break"):
+        parse_tag(name)
+
+
 @pytest.mark.parametrize("name", ["NOUN", "B", "B-", "X-per", "b-per", "", "B_per", "-per"])
 def test_what_is_no_tag_is_refused(name):
     with pytest.raises(ValueError, match=f"the tag '{name}' is none of BIO or BIOES"):

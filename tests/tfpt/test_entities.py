@@ -127,7 +127,7 @@ def test_words_with_a_weight_count_sentence_by_sentence():
     assert [one.row for one in report.worst] == np.argsort(-np.array(means)).tolist()
     assert report.worst[0].loss == pytest.approx(max(means), abs=1e-6)
     worst = report.worst[0].row
-    assert report.worst[0].right == " ".join(true[worst])
+    assert report.worst[0].right == "\t".join(true[worst])
     shares = np.exp(log_shares)
     sure = shares.max(axis=-1)
     assert report.worst[0].probability == pytest.approx(sure[rows == worst].prod(), rel=1e-5)
@@ -151,6 +151,16 @@ def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
     assert told.texts == ("Ada Byron London",)
     assert told.right == "per: Ada Byron; loc: London"
     assert told.predicted == "loc: London"
+
+
+def test_types_may_hold_blanks():
+    names = ["O", "B-work of art", "I-work of art"]
+    labels = np.array([[1, 2, 0]], "int32")
+    table = 9 * np.eye(3, dtype="float32")[labels.ravel()]
+    report = evaluate_entities(tagger_of(table), batches(np.ones((1, 3)), labels, 1), names)
+    (told,) = report.with_texts([("Night", "Watch", "hangs")]).worst
+    assert (told.right, told.predicted) == ("work of art: Night Watch",) * 2
+    assert report.scores["work of art"].f1 == 1
 
 
 def test_a_data_set_without_a_word_is_refused():
