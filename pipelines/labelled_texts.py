@@ -5,7 +5,6 @@ Shape letters: B rows in a batch, T tokens in a row, N rows of a split.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from tfpt import features
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION
+from tfpt.pipelines.split_batches import SplitBatches
+from tfpt.pipelines.splits import TRAIN
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -28,58 +28,22 @@ class Split:
     labels: np.ndarray  # (N, ...): numbers that fit the dtype of the label in features.py
     rows: Sequence[tuple[str, ...]] = ()  # the texts as they came; of training rows they are let go
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledTexts:
+class LabelledTexts(SplitBatches):
     """Labelled texts, ready to train on, validate and test.
 
-    Every batch has B rows: the last one of a split is filled up with rows of weight 0.
+    Validation and test rows come in the order of the file. Every batch has B rows: the last one of
+    a split is filled up with rows of weight 0.
     """
 
     name: str  # of label and weight, as features.py has it
     splits: dict[str, Split]  # "train", "validation" and, where there is one, "test"
     tokenizer: TextTokenizer
     sequence_length: int  # T
-    batch_size: int  # B
-    seed: int
-
-    @property
-    def num_train(self) -> int:
-        """Training rows."""
-        return len(self.splits[TRAIN].labels)
-
-    @property
-    def num_validation(self) -> int:
-        """Validation rows."""
-        return len(self.splits[VALIDATION].labels)
-
-    @property
-    def num_test(self) -> int:
-        """Test rows; 0 where there is no test split."""
-        return len(self.splits[TEST].labels) if TEST in self.splits else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every training row once."""
-        return self._batches(TRAIN).num_batches
-
-    @cached_property
-    def train(self) -> tf.data.Dataset:
-        """The training rows, each once, in another order each time it is gone through.
-
-        The orders follow from the seed (and from `tf.random.set_seed`, where that was called).
-        """
-        return self._batches(TRAIN).shuffled()
-
-    @cached_property
-    def validation(self) -> tf.data.Dataset:
-        """The validation rows, in the order of the file."""
-        return self._batches(VALIDATION).in_order()
-
-    @cached_property
-    def test(self) -> tf.data.Dataset | None:
-        """The test rows, in the order of the file; None where there is no test split."""
-        return self._batches(TEST).in_order() if TEST in self.splits else None
 
     def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
         """The texts of the rows of "validation" or "test" as they came, in the order of the file.
@@ -88,11 +52,7 @@ class LabelledTexts:
         """
         return self.splits[split].rows
 
-    def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
-        """Training batches without end, from any batch number on; see `RowBatches.endless`."""
-        return self._batches(TRAIN).endless(first_batch)
-
-    def _batches(self, name: str) -> RowBatches:
+    def _rows(self, name: str) -> RowBatches:
         split = self.splits[name]
 
         def draw(row, weights):
@@ -100,7 +60,7 @@ class LabelledTexts:
             return self._weighted(batch) if name == TRAIN else batch
 
         return RowBatches(
-            num_rows=len(split.labels), batch_size=self.batch_size, seed=self.seed, draw=draw
+            num_rows=len(split), batch_size=self.batch_size, seed=self.seed, draw=draw
         )
 
     def _weighted(self, batch: Any) -> Any:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,8 @@ from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches
 from tfpt.pipelines.outside_graph import Encoding
 from tfpt.pipelines.settings import ContextWindows
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.splits import HELD_OUT_RATE, TEST, TRAIN, VALIDATION, Source, split_files
+from tfpt.pipelines.split_batches import SplitBatches
+from tfpt.pipelines.splits import HELD_OUT_RATE, TRAIN, Source, split_files
 from tfpt.pipelines.squad import Answer, Questions
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -91,64 +93,20 @@ class QuestionSplit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class QuestionAnswering:
+class QuestionAnswering(SplitBatches):
     """Questions on contexts, ready to train on, validate and test.
 
-    A row is a question with a window of its context. Every batch has B rows: the last one of a
-    split is filled up with rows of weight 0.
+    A row is a question with a window of its context; those of validation and test come in the order
+    of `QuestionSplit`. Every batch has B rows: the last one of a split is filled up with rows of
+    weight 0.
     """
 
     splits: dict[str, QuestionSplit]  # "train", "validation" and, where there is one, "test"
     tokenizer: TextTokenizer
     windows: ContextWindows
-    batch_size: int  # B
-    seed: int
+    label_names: ClassVar[tuple[str, ...]] = ()  # a label is a place
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """None: a label is a place."""
-        return ()
-
-    @property
-    def num_train(self) -> int:
-        """Training questions."""
-        return len(self.splits[TRAIN])
-
-    @property
-    def num_validation(self) -> int:
-        """Validation questions."""
-        return len(self.splits[VALIDATION])
-
-    @property
-    def num_test(self) -> int:
-        """Test questions; 0 where there is no test split."""
-        return len(self.splits[TEST]) if TEST in self.splits else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every window of the training questions once."""
-        return self._batches(TRAIN).num_batches
-
-    @cached_property
-    def train(self) -> tf.data.Dataset:
-        """The training windows once, in another order each time; see `RowBatches.shuffled`."""
-        return self._batches(TRAIN).shuffled()
-
-    @cached_property
-    def validation(self) -> tf.data.Dataset:
-        """All windows of the validation questions, in the order of `QuestionSplit`."""
-        return self._batches(VALIDATION).in_order()
-
-    @cached_property
-    def test(self) -> tf.data.Dataset | None:
-        """All windows of the test questions, as above; None where there is no test split."""
-        return self._batches(TEST).in_order() if TEST in self.splits else None
-
-    def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
-        """Training batches without end, from any batch number on; see `RowBatches.endless`."""
-        return self._batches(TRAIN).endless(first_batch)
-
-    def _batches(self, name: str) -> RowBatches:
+    def _rows(self, name: str) -> RowBatches:
         split = self.splits[name]
         return RowBatches(
             num_rows=split.num_windows,

@@ -6,7 +6,6 @@ of these, U different texts.
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,8 @@ from tfpt.pipelines.labelled_rows import RowBatches
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.scored_pairs import NUM_SPECIALS, ScoredPairs, features_of, texts_in_order
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION, Source, read_splits
+from tfpt.pipelines.split_batches import SplitBatches
+from tfpt.pipelines.splits import TRAIN, Source, read_splits
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.text_groups import TextGroups, count_ambiguous, group_texts
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -47,7 +47,7 @@ class JudgedTexts:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TextEmbedding:
+class TextEmbedding(SplitBatches):
     """Texts in groups of those that mean the same, ready to train an embedder on and judge it.
 
     The label of a row is the number of its text's group; see `objectives.contrastive`. Texts with
@@ -69,51 +69,7 @@ class TextEmbedding:
     scored: ScoredPairs | None = None
     tokenizer: TextTokenizer
     sequence_length: int  # T
-    batch_size: int  # B
-    seed: int
     label_names: ClassVar[tuple[str, ...]] = ()  # an embedding has no names
-
-    @property
-    def num_train(self) -> int:
-        """Training rows of the file: pairs, or texts."""
-        return len(self.splits[TRAIN])
-
-    @property
-    def num_validation(self) -> int:
-        """Validation rows of the file."""
-        return len(self.splits[VALIDATION])
-
-    @property
-    def num_test(self) -> int:
-        """Test rows of the file; 0 where there is no test split."""
-        return len(self.splits[TEST]) if TEST in self.splits else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every training row of the file once."""
-        return self._rows(TRAIN).num_batches
-
-    @cached_property
-    def train(self) -> tf.data.Dataset:
-        """The training rows once, in another order each time; see `RowBatches.shuffled`."""
-        return self._batches(TRAIN, self._rows(TRAIN).shuffled())
-
-    @cached_property
-    def validation(self) -> tf.data.Dataset:
-        """The validation rows once."""
-        return self._batches(VALIDATION, self._rows(VALIDATION).in_order())
-
-    @cached_property
-    def test(self) -> tf.data.Dataset | None:
-        """The test rows once; None where there is no test split."""
-        return self._batches(TEST, self._rows(TEST).in_order()) if TEST in self.splits else None
-
-    def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
-        """Training batches without end, from any batch number on.
-
-        Batch N is a pure function of the rows, the seed and N; see `RowBatches.endless`.
-        """
-        return self._batches(TRAIN, self._rows(TRAIN).endless(first_batch), first_batch)
 
     def judged(self, name: str) -> JudgedTexts:
         """What embeddings are judged by: the texts of a split, and the scored pairs."""
@@ -131,27 +87,27 @@ class TextEmbedding:
             draw=lambda row, weights: (row, weights),
         )
 
-    def _batches(self, name: str, rows: tf.data.Dataset, first_batch: int = 0) -> tf.data.Dataset:
-        """Batches of the rows that are drawn, numbered from `first_batch` on."""
+    def _finished(self, name: str, drawn: tf.data.Dataset, first_batch: int = 0) -> tf.data.Dataset:
+        """Batches of texts, of the rows of the file that were drawn."""
         seed = self.seed if name == TRAIN else _FIXED_SEED
         batch = _BatchOf(self.splits[name], self.batch_size, seed, is_shuffled=name == TRAIN)
 
-        def draw(drawn, number):
-            row, weights = drawn
+        def draw(rows, number):
+            row, weights = rows
             texts, weights = batch.draw(row, weights, number)
-            return self._finished(batch, texts, weights)
+            return self._packed(batch, texts, weights)
 
         numbers = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max)
-        numbered = tf.data.Dataset.zip((rows, numbers))
+        numbered = tf.data.Dataset.zip((drawn, numbers))
         # There is no `if` on a tensor to convert.
-        drawn = numbered.map(
+        batches = numbered.map(
             tf.autograph.experimental.do_not_convert(draw),
             num_parallel_calls=2,
             deterministic=True,
         )
-        return untuned(drawn.prefetch(4))
+        return untuned(batches.prefetch(4))
 
-    def _finished(self, batch: "_BatchOf", texts, weights) -> Any:
+    def _packed(self, batch: "_BatchOf", texts, weights) -> Any:
         """Texts, int32 (B,), as `(features, labels, weights)`."""
         inputs = features_of(
             batch.tokens, texts, self.tokenizer, self.sequence_length, self.batch_size

@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,8 @@ from tfpt import features
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
-from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION, Source
+from tfpt.pipelines.split_batches import SplitBatches
+from tfpt.pipelines.splits import TRAIN, Source
 from tfpt.pipelines.tagged_words import Sentences, TagColumns, read_tagged
 from tfpt.pipelines.tags import count_loose, has_ends, sorted_tags
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -44,11 +44,12 @@ class TaggedSplit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TokenClassification:
+class TokenClassification(SplitBatches):
     """Sentences with tagged words, ready to train on, validate and test.
 
-    Every batch has B rows: the last one of a split is filled up with rows of weight 0. The label of
-    a word stands at its first token; all other tokens have weight 0.
+    Validation and test sentences come in the order of the file. Every batch has B rows: the last
+    one of a split is filled up with rows of weight 0. The label of a word stands at its first
+    token; all other tokens have weight 0.
     """
 
     label_names: tuple[str, ...]  # the tag of each label, by its id; see `tags.sorted_tags`
@@ -56,43 +57,6 @@ class TokenClassification:
     splits: dict[str, TaggedSplit]  # "train", "validation" and, where there is one, "test"
     tokenizer: TextTokenizer
     sequence_length: int  # T
-    batch_size: int  # B
-    seed: int
-
-    @property
-    def num_train(self) -> int:
-        """Training sentences."""
-        return len(self.splits[TRAIN])
-
-    @property
-    def num_validation(self) -> int:
-        """Validation sentences."""
-        return len(self.splits[VALIDATION])
-
-    @property
-    def num_test(self) -> int:
-        """Test sentences; 0 where there is no test split."""
-        return len(self.splits[TEST]) if TEST in self.splits else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every training sentence once."""
-        return self._batches(TRAIN).num_batches
-
-    @cached_property
-    def train(self) -> tf.data.Dataset:
-        """The training sentences once, in another order each time; see `RowBatches.shuffled`."""
-        return self._batches(TRAIN).shuffled()
-
-    @cached_property
-    def validation(self) -> tf.data.Dataset:
-        """The validation sentences, in the order of the file."""
-        return self._batches(VALIDATION).in_order()
-
-    @cached_property
-    def test(self) -> tf.data.Dataset | None:
-        """The test sentences, in the order of the file; None where there is no test split."""
-        return self._batches(TEST).in_order() if TEST in self.splits else None
 
     def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
         """The words that have a label, of each sentence of "validation" or "test", in order.
@@ -101,11 +65,7 @@ class TokenClassification:
         """
         return self.splits[split].words
 
-    def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
-        """Training batches without end, from any batch number on; see `RowBatches.endless`."""
-        return self._batches(TRAIN).endless(first_batch)
-
-    def _batches(self, name: str) -> RowBatches:
+    def _rows(self, name: str) -> RowBatches:
         split = self.splits[name]
         return RowBatches(
             num_rows=len(split),
