@@ -15,14 +15,14 @@ tfpt finetune answer --from runs/minilm --set data.name=dev.json --set data.test
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import tfpt.config
 from tfpt import models, objectives, pipelines
 from tfpt.config import check, check_choice
+from tfpt.recipes import fine_tuning
 
 if TYPE_CHECKING:
     from tfpt.answer_report import AnswerReport, Asked
@@ -78,12 +78,7 @@ class Config:
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
     def __post_init__(self) -> None:
-        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
-        if self.data.sequence_length > self.model.max_sequence_length:
-            raise ValueError(
-                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
-                f"positions for {self.model.max_sequence_length} tokens; lower it."
-            )
+        fine_tuning.check_numbers(self)
 
 
 def config() -> Config:
@@ -95,18 +90,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str] = ()
 ) -> objectives.Model:
     """The encoder with a head that tells the first and the last token of an answer."""
-    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
-        warnings.warn(
-            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=2
-        )
-    # Nothing reads the pooled state, and a run need not have a pooler to start from.
-    size = replace(settings.model, dropout_rate=settings.dropout_rate, has_pooler=False)
-    encoder = models.encoder(
-        size,
-        tokenizer.vocabulary_size,
-        product_dtype=settings.training.product_dtype,
-        rematerialize=settings.training.rematerialize,
-    )
+    encoder = fine_tuning.encoder(settings, tokenizer, has_pooler=False)
     head = objectives.question_answering(encoder, dropout_rate=settings.dropout_rate)
     return objectives.model(encoder, head)
 
@@ -114,16 +98,8 @@ def model(
 def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.QuestionAnswering:
     """The questions with windows of their contexts as batches."""
     data = settings.data
-    if not data.name:
-        raise ValueError(
-            "`data.name` is not set: a folder with train, validation and test files (SQuAD's "
-            ".json), or one file. Pass --set data.name=FOLDER; or name files by data.name, "
-            "data.validation and data.test."
-        )
-    others = {"validation": data.validation, "test": data.test}
-    files = {"train": data.name} | {split: path for split, path in others.items() if path}
     return pipelines.question_answering(
-        files if len(files) > 1 else data.name,
+        fine_tuning.files(data, "SQuAD's .json"),
         tokenizer,
         windows=data.windows,
         batch_size=settings.training.batch_size,

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import tfpt.config
 from tfpt import config as fields
 from tfpt import models, objectives, pipelines
-from tfpt.recipes import labelled_texts
+from tfpt.recipes import fine_tuning
 
 if TYPE_CHECKING:
     from tfpt.embedding_report import EmbeddingReport
@@ -89,7 +89,7 @@ class Config:
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
     def __post_init__(self) -> None:
-        labelled_texts.check_numbers(self)
+        fine_tuning.check_numbers(self)
         fields.check_choice(self, "pooling", fields.EMBEDDINGS)
         fields.check(self, "temperature", self.temperature > 0, "a positive number")
         is_alone = len(self.data.text) == 1 and not self.data.label
@@ -112,9 +112,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str] = ()
 ) -> objectives.Model:
     """The encoder, pooled to an embedding of each text."""
-    # Nothing reads the pooled state, and a run need not have a pooler to start from.
-    size = replace(settings.model, has_pooler=False)
-    encoder = labelled_texts.encoder(replace(settings, model=size), tokenizer)
+    encoder = fine_tuning.encoder(settings, tokenizer, has_pooler=False)
     embedder = models.embedder(encoder, pooling=settings.pooling)
     head = objectives.contrastive(embedder, temperature=settings.temperature)
     return objectives.model(encoder, head)
@@ -123,7 +121,7 @@ def model(
 def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> TextEmbedding:
     """The texts as batches, and the scored pairs."""
     data = settings.data
-    labelled_texts.check_name(data)
+    fine_tuning.check_name(data)
     shared = {"sequence_length": data.sequence_length, "batch_size": settings.training.batch_size}
     found = pipelines.text_embedding(
         data.name, tokenizer, columns=data.columns(), seed=settings.seed, **shared

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tfpt.config
 from tfpt import models, objectives, pipelines
 from tfpt.config import check
-from tfpt.recipes import labelled_texts
+from tfpt.recipes import fine_tuning
 
 if TYPE_CHECKING:
     from tfpt.multi_label_report import MultiLabelReport
@@ -35,7 +35,7 @@ class Data:
     vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
 
     def __post_init__(self) -> None:
-        labelled_texts.check_data(self)
+        fine_tuning.check_data(self)
         check(self, "separator", bool(self.separator), "at least one character")
 
 
@@ -54,7 +54,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check(self, "threshold", 0 < self.threshold < 1, "a probability in (0, 1)")
-        labelled_texts.check_numbers(self)
+        fine_tuning.check_numbers(self)
 
 
 def config() -> Config:
@@ -66,7 +66,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]
 ) -> objectives.Model:
     """The encoder with a logit for each label on its pooled state."""
-    encoder = labelled_texts.encoder(settings, tokenizer)
+    encoder = fine_tuning.encoder(settings, tokenizer)
     head = objectives.multi_label(
         models.at_first(encoder),
         num_classes=len(label_names),
@@ -81,7 +81,7 @@ def dataset(
 ) -> pipelines.MultiLabelClassification:
     """The labelled texts as batches."""
     data = settings.data
-    labelled_texts.check_name(data)
+    fine_tuning.check_name(data)
     return pipelines.multi_label_classification(
         data.name,
         tokenizer,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfpt.config
 from tfpt import models, objectives, pipelines
-from tfpt.recipes import labelled_texts
+from tfpt.recipes import fine_tuning
 
 if TYPE_CHECKING:
     from tfpt.regression_report import RegressionReport
@@ -33,7 +33,7 @@ class Data:
     vocabulary: str = ""  # only from scratch: vocab.txt, or a folder that holds it
 
     def __post_init__(self) -> None:
-        labelled_texts.check_data(self)
+        fine_tuning.check_data(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Config:
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
     def __post_init__(self) -> None:
-        labelled_texts.check_numbers(self)
+        fine_tuning.check_numbers(self)
 
 
 def config() -> Config:
@@ -61,7 +61,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str] = ()
 ) -> objectives.Model:
     """The encoder with a score on its pooled state; `set_units` tells it the units of the data."""
-    encoder = labelled_texts.encoder(settings, tokenizer)
+    encoder = fine_tuning.encoder(settings, tokenizer)
     head = objectives.regression(models.at_first(encoder), dropout_rate=settings.dropout_rate)
     return objectives.model(encoder, head)
 
@@ -74,7 +74,7 @@ def set_units(model: objectives.Model, data: pipelines.TextRegression) -> None:
 def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.TextRegression:
     """The texts with their scores as batches."""
     data = settings.data
-    labelled_texts.check_name(data)
+    fine_tuning.check_name(data)
     return pipelines.text_regression(
         data.name,
         tokenizer,

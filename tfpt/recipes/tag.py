@@ -5,14 +5,14 @@ tfpt finetune tag --from runs/bert --set data.name=ner --out runs/ner
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import tfpt.config
 from tfpt import entities, models, objectives, pipelines
 from tfpt.config import check
+from tfpt.recipes import fine_tuning
 
 MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
 
@@ -49,12 +49,7 @@ class Config:
     start: str = ""  # the run whose encoder is taken over (--from); "" trains from scratch
 
     def __post_init__(self) -> None:
-        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
-        if self.data.sequence_length > self.model.max_sequence_length:
-            raise ValueError(
-                f"`data.sequence_length` is {self.data.sequence_length}, but the model has "
-                f"positions for {self.model.max_sequence_length} tokens; lower it."
-            )
+        fine_tuning.check_numbers(self)
 
 
 def config() -> Config:
@@ -66,18 +61,7 @@ def model(
     settings: Config, tokenizer: pipelines.TextTokenizer, label_names: Sequence[str]
 ) -> objectives.Model:
     """The encoder with a classification head on the state of each token."""
-    if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
-        warnings.warn(
-            "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=2
-        )
-    # Nothing reads the pooled state, and a run need not have a pooler to start from.
-    size = replace(settings.model, dropout_rate=settings.dropout_rate, has_pooler=False)
-    encoder = models.encoder(
-        size,
-        tokenizer.vocabulary_size,
-        product_dtype=settings.training.product_dtype,
-        rematerialize=settings.training.rematerialize,
-    )
+    encoder = fine_tuning.encoder(settings, tokenizer, has_pooler=False)
     return objectives.model(
         encoder,
         objectives.token_classification(
@@ -89,16 +73,8 @@ def model(
 def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.TokenClassification:
     """The tagged sentences as batches."""
     data = settings.data
-    if not data.name:
-        raise ValueError(
-            "`data.name` is not set: a folder with train, validation and test files (CoNLL or "
-            ".jsonl), or one file. Pass --set data.name=FOLDER; or name files by data.name, "
-            "data.validation and data.test."
-        )
-    others = {"validation": data.validation, "test": data.test}
-    files = {"train": data.name} | {split: path for split, path in others.items() if path}
     return pipelines.token_classification(
-        files if len(files) > 1 else data.name,
+        fine_tuning.files(data, "CoNLL or .jsonl"),
         tokenizer,
         sequence_length=data.sequence_length,
         batch_size=settings.training.batch_size,

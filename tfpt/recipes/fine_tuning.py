@@ -1,4 +1,4 @@
-"""What the recipes for labelled texts share: the checks of their numbers, and the encoder."""
+"""What the recipes of fine-tuning share: checks of their numbers, their files, the encoder."""
 
 from __future__ import annotations  # an annotation would load TensorFlow
 
@@ -38,13 +38,45 @@ def check_name(data: Any) -> None:
         )
 
 
-def encoder(settings: Any, tokenizer: pipelines.TextTokenizer) -> keras.Model:
-    """The encoder of a recipe's `Config`, with the dropout of fine-tuning."""
+def files(data: Any, kinds: str) -> str | dict[str, str]:
+    """The one source of a recipe's `Data`, or its files by split where more than one is named.
+
+    Args:
+        data: Names them by `name`, `validation` and `test`.
+        kinds: The endings of files, for the error where none is named.
+
+    Raises:
+        ValueError: `data.name` is not set.
+    """
+    if not data.name:
+        raise ValueError(
+            f"`data.name` is not set: a folder with train, validation and test files ({kinds}), or "
+            "one file. Pass --set data.name=FOLDER; or name files by data.name, data.validation "
+            "and data.test."
+        )
+    others = {"validation": data.validation, "test": data.test}
+    named = {"train": data.name} | {split: path for split, path in others.items() if path}
+    return named if len(named) > 1 else data.name
+
+
+def encoder(
+    settings: Any, tokenizer: pipelines.TextTokenizer, *, has_pooler: bool | None = None
+) -> keras.Model:
+    """The encoder of a recipe's `Config`, with the dropout of fine-tuning.
+
+    Args:
+        settings: The configuration.
+        tokenizer: Of its texts.
+        has_pooler: False where nothing reads the pooled state, and a run need not have a pooler to
+            start from; None: as `settings.model` has it.
+    """
     if not settings.start and settings.model.dropout_rate != models.BERT_SMALL.dropout_rate:
         warnings.warn(
             "`model.dropout_rate` has no effect in fine-tuning; set `dropout_rate`.", stacklevel=3
         )
     size = replace(settings.model, dropout_rate=settings.dropout_rate)
+    if has_pooler is not None:
+        size = replace(size, has_pooler=has_pooler)
     training = settings.training
     return models.encoder(
         size,
