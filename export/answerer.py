@@ -11,13 +11,16 @@ import keras
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.answer_spans import best_of_questions, best_spans, has_span
+from tfpt.answer_spans import Spans, best_of_questions, best_spans, has_span
 from tfpt.export.artifact import PACKED, Untracked, assets_in, token_specs
 from tfpt.export.versions import check_sizes, write_version
 from tfpt.pipelines import spans
 from tfpt.pipelines.context_windows import find_windows, stretches, window_rows
 from tfpt.pipelines.settings import NUM_SPECIALS, ContextWindows
 from tfpt.pipelines.tokenizer import TextTokenizer
+
+# Windows that go through the model at once: a long context has many, and their memory has an end.
+WINDOWS_AT_ONCE = 32
 
 
 def saved_answerer(
@@ -40,11 +43,11 @@ def saved_answerer(
                 also where it is not given; -2e9 where the context has no token;
         no_answer_score float32, the sum of both logits of [CLS], the lowest of all windows.
 
-    Contexts of any length are gone through in windows as in training; those of all questions of a
-    request are one batch. The signature `tokens` takes `token_ids`, `segment_ids`, `padding_mask`
-    and `answer_mask`, int32 (B, T), as training packs them, and gives of each row the best
-    stretch: `first` and `last`, int64 (B,), columns of the row; `score` and `no_answer_score`. It
-    is the only one where the tokenizer needs tensorflow-text, which is not installed.
+    Contexts of any length are gone through in windows as in training, 32 of them at once. The
+    signature `tokens` takes `token_ids`, `segment_ids`, `padding_mask` and `answer_mask`, int32
+    (B, T), as training packs them, and gives of each row the best stretch: `first` and `last`,
+    int64 (B,), columns of the row; `score` and `no_answer_score`. It is the only one where the
+    tokenizer needs tensorflow-text, which is not installed.
 
     Args:
         model: From `objectives.model`, with the output `question_answering`.
@@ -112,7 +115,7 @@ class Answerer(tf.Module):
         self._model = Untracked(model)
         self._tokenizer = Untracked(tokenizer)
         self._sizes = windows
-        self._answer_length = answer_length
+        self._answer_length = min(answer_length, windows.sequence_length)
         self._threshold = no_answer_threshold
         # A module tracks variables, not Keras models: the folder then needs no Keras to be read.
         self.weights = [weight.value for weight in model.weights]
@@ -157,7 +160,7 @@ class Answerer(tf.Module):
         # Padding past the longest row would only cost time.
         used = tf.reduce_sum(inputs[features.PADDING_MASK], axis=1)
         longest = tf.reduce_max(tf.concat([used, [NUM_SPECIALS]], axis=0))
-        found = self._spans({name: tensor[:, :longest] for name, tensor in inputs.items()})
+        found = self._in_slices({name: tensor[:, :longest] for name, tensor in inputs.items()})
         best = best_of_questions(found, windows.question, tf.size(question, tf.int64))
         is_given = has_span(best)
         if self._threshold is not None:
@@ -179,6 +182,27 @@ class Answerer(tf.Module):
         names = (*PACKED, features.ANSWER_MASK)
         values = (token_ids, segment_ids, padding_mask, answer_mask)
         return self._spans(dict(zip(names, values, strict=True)))._asdict()
+
+    def _in_slices(self, inputs):
+        """The best span of each window, of any number (W, T), in memory that has an end."""
+        count = tf.shape(inputs[features.TOKEN_IDS])[0]
+
+        def go_on(begin, found):
+            some = {
+                name: tensor[begin : begin + WINDOWS_AT_ONCE] for name, tensor in inputs.items()
+            }
+            both = zip(found, self._spans(some), strict=True)
+            return begin + WINDOWS_AT_ONCE, Spans(*(tf.concat(parts, axis=0) for parts in both))
+
+        dtypes = Spans(tf.int64, tf.int64, tf.float32, tf.float32)
+        _, found = tf.while_loop(
+            lambda begin, _: begin < count,
+            go_on,
+            (0, Spans(*(tf.zeros([0], dtype) for dtype in dtypes))),
+            shape_invariants=(tf.TensorShape([]), Spans(*[tf.TensorShape([None])] * 4)),
+            parallel_iterations=1,
+        )
+        return found
 
     def _spans(self, inputs):
         logits = self._model.value(inputs, training=False)[features.QUESTION_ANSWERING]

@@ -3,6 +3,7 @@
 What any exported model is checked for, too.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -58,6 +59,8 @@ def write_version(
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".tmp-{os.getpid()}"
+    # One with the same number may have been killed: in a container they are often the same.
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory() as name:
             assets = Path(name)
@@ -70,7 +73,8 @@ def write_version(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         if is_new:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # another export has written into it
+                folder.rmdir()
         raise
     return version
 

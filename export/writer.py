@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfpt import checkpoints, config, features, models, peft
+from tfpt import checkpoints, config, epoch_records, features, models, peft
 from tfpt.export.answerer import saved_answerer
 from tfpt.export.classifier import class_answers
 from tfpt.export.embedder import embedding_answers
@@ -188,16 +188,17 @@ def export_run(
 
 
 def _threshold_of(run: checkpoints.Run) -> float | None:
-    """The threshold for no answer that the evaluation of a run chose."""
+    """The threshold for no answer that the evaluation of a run's weights chose."""
     record = run.read_record("evaluation.json")
-    if not record:
-        warnings.warn(
-            f"{run.path} was not evaluated, which chooses when there is no answer: the exported "
-            f"model always gives one. Where some questions have none, `tfpt evaluate {run.path}` "
-            "first.",
-            stacklevel=3,
-        )
-    return record.get("no_answer_threshold")
+    if record and record.get("step") == epoch_records.weights_step(run):
+        return record["no_answer_threshold"]
+    was = "evaluated with other weights" if record else "not evaluated"
+    warnings.warn(
+        f"{run.path} was {was}, which chooses when there is no answer: the exported model always "
+        f"gives one. Where some questions have none, `tfpt evaluate {run.path}` first.",
+        stacklevel=3,
+    )
+    return None
 
 
 def _check(

@@ -44,6 +44,7 @@ def best_spans(logits: Any, answer_mask: Any, answer_length: int) -> Spans:
         answer_mask: int32 (W, T): see features.py. [CLS] stands for no answer.
         answer_length: Most tokens of an answer, at least 1.
     """
+    answer_length = min(answer_length, logits.shape[2] or answer_length)  # no more than a row has
     column = tf.range(tf.shape(logits)[2])
     can_answer = (answer_mask > 0) & (column > 0)
     start, end = (tf.where(can_answer, logits[:, part], NO_ANSWER_LOGIT) for part in (0, 1))

@@ -24,3 +24,9 @@ def best_epoch(records: Sequence[dict[str, float]], monitor: str) -> int:
     """The place of the best record; the first of equals."""
     values = [record[monitor] for record in records]
     return values.index(max(values) if larger_is_better(monitor) else min(values))
+
+
+def weights_step(run: Run) -> int:
+    """The step of the weights that a run is evaluated and exported with; 0 where there are none."""
+    path = run.best_path() or run.checkpoint_path()
+    return int(path.name.removeprefix("step-")) if path else 0

@@ -20,6 +20,7 @@ from tfpt import (
     checkpoints,
     config,
     distribution,
+    epoch_records,
     evaluation_logs,
     evaluation_page,
     features,
@@ -287,7 +288,8 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
 def _write(run: checkpoints.Run, recipe: ModuleType, split: str, report: Report) -> None:
     """Write a report into the run's folder: as JSON, for TensorBoard, and as a page."""
     told = report.to_dict()
-    run.write_record("evaluation.json", {"split": split, **told})
+    step = epoch_records.weights_step(run)
+    run.write_record("evaluation.json", {"split": split, "step": step, **told})
     evaluation_logs.write_logs(run, split, told, report.measures)
     if pages.are_possible():
         evaluation_page.write_page(

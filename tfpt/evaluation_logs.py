@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfpt.checkpoints import Run
+from tfpt.epoch_records import weights_step
 from tfpt.tensorboard_parts import colored, escaped, markdown_table
 
 # Classes of a table, which has a line for each.
@@ -43,7 +44,7 @@ def write_logs(run: Run, split: str, report: Mapping[str, Any], measures: Mappin
     names = ("expected_calibration_error", "brier_score")
     values = {**measures, **{name: calibration[name] for name in names if calibration}}
     writer = tf.summary.create_file_writer(str(folder))
-    with writer.as_default(step=_step(run)):
+    with writer.as_default(step=weights_step(run)):
         for name, value in values.items():
             tf.summary.scalar(f"{split}/{name}", value)
         for name, text in texts(report).items():
@@ -128,9 +129,3 @@ def confusion_image(confusion: np.ndarray) -> np.ndarray:
     notches = np.arange(0, len(confusion), _NOTCH_CLASSES) * scale + scale // 2 + _MARGIN
     image[notches, : _MARGIN // 2] = image[: _MARGIN // 2, notches] = 0
     return image
-
-
-def _step(run: Run) -> int:
-    """Of the weights that are evaluated."""
-    path = run.best_path() or run.checkpoint_path()
-    return int(path.name.removeprefix("step-")) if path else 0

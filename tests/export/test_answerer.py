@@ -10,6 +10,7 @@ import tiny_answerer
 from tiny_answerer import ANSWER_LENGTH, WINDOWS
 
 from tfpt import answer_report, export
+from tfpt.export import answerer
 from tfpt.pipelines import (
     load_tokenizer,
     question_answering,
@@ -153,6 +154,33 @@ def test_any_number_of_questions_is_answered_each_on_its_own(numbers, reported, 
     check(outputs, [found[number] for number in numbers], threshold, pairs)
 
 
+def test_windows_go_through_the_model_some_at_once(reported, written, tmp_path, monkeypatch):
+    """However many a request has, and whether or not they fill the last slice."""
+    model, _, found = reported("wordpiece")
+    path, threshold = written("wordpiece")
+    check(ask(path, PAIRS * 4), found * 4, threshold, PAIRS * 4)
+    TOKENIZERS["wordpiece"].save(tmp_path)
+    module = answerer.Answerer(
+        model,
+        TOKENIZERS["wordpiece"],
+        windows=WINDOWS,
+        answer_length=ANSWER_LENGTH,
+        no_answer_threshold=threshold,
+        assets=tmp_path,
+    )
+    rows, spans = [], module._spans
+    monkeypatch.setattr(answerer, "WINDOWS_AT_ONCE", 5)
+    monkeypatch.setattr(
+        module, "_spans", lambda inputs: rows.append(len(inputs["token_ids"])) or spans(inputs)
+    )
+    texts = (tf.constant([pair[part] for pair in PAIRS]) for part in (0, 1))
+    outputs = module._answer(*texts)
+    check({name: one.numpy() for name, one in outputs.items()}, found, threshold)
+    assert len(rows) > 3
+    assert set(rows[:-1]) == {5}
+    assert 1 <= rows[-1] <= 5
+
+
 def test_rows_of_tokens_are_answered_as_keras_does(reported, written):
     model, data, _ = reported("wordpiece")
     inputs = next(iter(data.validation))[0]
@@ -186,7 +214,12 @@ def test_bytes_that_are_not_utf8_are_answered_too(written):
     model = served(written("byte pair")[0])
     given = {"question": np.array([b"who"] * 3, object), "context": np.array(contexts, object)}
     found = model.predict(model.signature("serving_default"), given)
-    assert all(one in context for one, context in zip(found["answer"], contexts, strict=True))
+    for answer, context, start, end in zip(
+        found["answer"], contexts, found["start"], found["end"], strict=True
+    ):
+        assert answer
+        assert answer in context
+        assert 0 <= start <= end <= len(context)  # what is no character is not counted
 
 
 def test_the_vocabulary_is_an_asset(written):

@@ -1,6 +1,7 @@
 """Versions of a SavedModel: counted up, whole or not there, and only of what can be served."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -60,6 +61,28 @@ def test_a_failure_leaves_nothing_and_takes_no_version(save, monkeypatch, error)
             save()
     assert names(save.path) == ["1"]
     assert save().name == "2"
+
+
+def test_what_a_killed_export_left_is_no_part_of_a_version(save):
+    """Its process had the same number, as is usual in containers."""
+    left = save.path / f".tmp-{os.getpid()}" / "assets"
+    left.mkdir(parents=True)
+    (left / "labels.txt").write_text("of another model\n")
+    (left / "other.bin").write_text("x")
+    version = save()
+    assert names(save.path) == ["1"]
+    assert "other.bin" not in names(version / "assets")
+
+
+def test_the_error_of_an_export_is_told_where_another_wrote_into_the_folder(save, monkeypatch):
+    def fail(module, folder):
+        (save.path / "1").mkdir()
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(versions, "_save", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        save()
+    assert names(save.path) == ["1"]
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(save, files_of_at_most):

@@ -20,6 +20,7 @@ from tfpt import (
     training,
 )
 from tfpt.cli import main
+from tfpt.epoch_records import weights_step
 from tfpt.export import writer
 from tfpt.recipes import answer
 
@@ -134,7 +135,7 @@ def test_a_run_is_evaluated_by_the_answers_of_its_test_questions(report, run, fo
     assert report.unanswerable.exact_match > 0.5
     assert report.no_answer_threshold is not None
     written = json.loads((run.path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
 
 
 def test_the_commands_go_the_whole_way(report, run, folder, tfpt, tmp_path):
@@ -165,6 +166,10 @@ def test_the_threshold_of_an_export_is_that_of_the_last_evaluation(
     )
     assert export.export_run(answer, run.path, tmp_path) == (report.no_answer_threshold,)
     shutil.copytree(run.path, tmp_path / "run")
+    record = json.loads((run.path / "evaluation.json").read_text())
+    (tmp_path / "run" / "evaluation.json").write_text(json.dumps({**record, "step": 1}))
+    with pytest.warns(UserWarning, match="run was evaluated with other weights, which chooses"):
+        assert export.export_run(answer, tmp_path / "run", tmp_path) == (None,)
     (tmp_path / "run" / "evaluation.json").unlink()
     with pytest.warns(UserWarning, match="run was not evaluated, which chooses when there is no"):
         assert export.export_run(answer, tmp_path / "run", tmp_path) == (None,)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from tfpt import callbacks, checkpoints, config, evaluation, export, peft, serving, training
 from tfpt.cli import main
+from tfpt.epoch_records import weights_step
 from tfpt.pipelines.packing import pack_segments
 from tfpt.recipes import bert, embed
 
@@ -86,7 +87,7 @@ def test_texts_of_a_label_are_found_and_scores_are_met(run, sets, folder):
     assert report.recall[1] > 0.9
     assert report.spearman > max(0.7, before.spearman)
     written = json.loads((run.path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
     opened = training.open_run(run.path)
     assert (opened.recipe, opened.label_names) == ("tfpt.recipes.embed", ())
     history = callbacks.history(run)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tfpt import callbacks, config, evaluation, export, serving, training
 from tfpt.cli import main
+from tfpt.epoch_records import weights_step
 from tfpt.pipelines.packing import pack_segments
 from tfpt.recipes import label
 
@@ -88,7 +89,7 @@ def test_labels_are_learned_and_counted_above_the_threshold_of_the_configuration
     assert report.measures["micro_f1"] > 0.9
     assert report.exact_match == sklearn.metrics.accuracy_score(labels, chosen)
     written = json.loads((run.path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
     rows = (Path(settings(sets).data.name) / "test.tsv").read_text().splitlines()[1:]
     for one in report.worst:
         assert one.texts[0] == rows[one.row].rpartition("\t")[0]

@@ -22,6 +22,7 @@ from tfpt import (
     training,
     watching,
 )
+from tfpt.epoch_records import weights_step
 from tfpt.recipes import bert, classify
 
 WORDS = tiny_bert.TOKENIZER.vocabulary[5:]
@@ -269,7 +270,8 @@ def test_a_classifier_is_evaluated_on_its_test_rows(folder, classifier):
     assert report.num_rows == len(labels) == 13
     assert report.accuracy == sklearn.metrics.accuracy_score(labels, logits.argmax(axis=1))
     written = json.loads((classifier[0].path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    step = weights_step(classifier[0])
+    assert written == {"split": "test", "step": step, **report.to_dict()}
     rows = (folder / "texts" / "test.tsv").read_text().splitlines()[1:]
     assert len(report.worst) == 13
     for one in report.worst:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tfpt import callbacks, checkpoints, config, evaluation, export, pages, serving, training
 from tfpt.cli import main
+from tfpt.epoch_records import weights_step
 from tfpt.pipelines.packing import pack_segments
 from tfpt.recipes import score
 
@@ -73,7 +74,7 @@ def test_scores_are_learned_in_the_units_of_the_data(run, sets):
     assert report.root_mean_squared_error < 0.6 * report.deviation
     assert 20 < data.deviation < 40
     written = json.loads((run.path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
     model = checkpoints.load(
         run.path, build=lambda run: score.model(settings(sets), run.tokenizer, run.label_names)
     )

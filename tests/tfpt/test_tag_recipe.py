@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tfpt import callbacks, config, entities, evaluation, pipelines, training
 from tfpt.cli import main
+from tfpt.epoch_records import weights_step
 from tfpt.pipelines.tags import find_entities
 from tfpt.recipes import bert, tag
 
@@ -99,7 +100,7 @@ def test_a_run_is_evaluated_by_the_entities_of_its_test_sentences(run, folder):
     assert report.measures["f1"] == pytest.approx(2 * right / (len(true) + len(predicted)))
     assert report.measures["f1"] > 0.8
     written = json.loads((run.path / "evaluation.json").read_text())
-    assert written == {"split": "test", **report.to_dict()}
+    assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
     for one in report.worst:
         words, tags = zip(*(line.split("\t") for line in rows[one.row].splitlines()), strict=True)
         assert one.texts == (" ".join(words),)
