@@ -31,6 +31,11 @@ class EmbeddingColumns:
                 "`text` is a tuple of one column, of the two of a pair, or of these and one of "
                 f"texts that mean something else; received {self.text!r}."
             )
+        if len(set(self.text)) < len(self.text):
+            raise ValueError(
+                f"A text cannot be its own partner: received the columns {told}. Name each once; "
+                "one alone is paired with itself."
+            )
         if self.label and len(self.text) > 1:
             raise ValueError(
                 f"Texts are grouped by pairs or by a label: received the columns {told} and the "

@@ -287,8 +287,12 @@ def _warn(splits: dict[str, QuestionSplit], sizes: ContextWindows) -> None:
     """Say once what of the data is cut or not learned."""
     parts = {
         f"of more than {sizes.question_length} tokens, which are cut": "num_cut",
-        "whose answer is longer than a window, and is not learned": "num_outside",
-        "whose answers do not stand at their places, and are not learned": "num_unplaced",
+        "whose answer no window holds, and is not learned; a lower stride holds more": (
+            "num_outside"
+        ),
+        "whose answers have no place in the tokens of their contexts, and are not learned": (
+            "num_unplaced"
+        ),
     }
     said = []
     for told, field in parts.items():

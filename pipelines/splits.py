@@ -25,7 +25,10 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # training rows that which becomes the validation rows where there are none.
 HELD_OUT_RATE = 0.1
 
-_SPLIT_IN_NAME = re.compile(r"(?:^|[-_.])(train|validation|valid|val|dev|test)$", re.IGNORECASE)
+# Behind it a version may stand, as in SQuAD's `train-v2.0`.
+_SPLIT_IN_NAME = re.compile(
+    r"(?:^|[-_.])(train|validation|valid|val|dev|test)(?:-v\d+(?:\.\d+)*)?$", re.IGNORECASE
+)
 
 Source = str | Path | Mapping[str, str | Path]
 

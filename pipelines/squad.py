@@ -160,8 +160,10 @@ def _entries(content: Any, path: str) -> Iterator[tuple[str, str, str, dict[str,
         where = f"{path}: article {number}"
         paragraphs = _field(article, "paragraphs", list, where)
         contexts = [
-            _text(_field(one, "context", str, f"{where}, paragraph {place}"), "context", where)
-            for place, one in enumerate(paragraphs, 1)
+            _text(_field(one, "context", str, here), "context", here)
+            for here, one in (
+                (f"{where}, paragraph {place}", one) for place, one in enumerate(paragraphs, 1)
+            )
         ]
         title = article.get("title")
         name = title if isinstance(title, str) and title.strip() else "\x1f".join(contexts)

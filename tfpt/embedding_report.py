@@ -171,7 +171,8 @@ def ranks(
         alike[some[:, None] == candidates[None]] = -np.inf
         right = mark(begin, begin + len(some))
         nearest = np.where(right, alike, -np.inf).max(axis=1, keepdims=True)
-        found.append(1 + np.sum(~right & (alike >= nearest), axis=1))
+        # What is no number is not found.
+        found.append(1 + np.sum(~right & ~(alike < nearest), axis=1))
     return np.concatenate(found)
 
 

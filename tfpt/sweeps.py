@@ -30,6 +30,8 @@ from tfpt.record_files import read_json, write_json
 RECORD = "sweep.json"
 BEST_RUN = "best-run"
 _SEED = "seed"
+# Of any recipe; one may name others by CHANGES_MONITOR.
+_VALIDATION_ROWS = ("data.name", "data.validation")
 _MOST_BYTES = 255  # of a name, on the usual file systems
 
 
@@ -43,10 +45,10 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """The name of its folder; empty where nothing but the seed is swept."""
+        """The name of its folder, in whatever order fields are given; empty of the seed alone."""
         return ",".join(
             f"{field}={urllib.parse.quote(_text(value), safe='+')}"
-            for field, value in self.values.items()
+            for field, value in sorted(self.values.items())
             if field != _SEED
         )
 
@@ -154,11 +156,17 @@ def check(recipe: ModuleType, planned: Sequence[Combination], out: str | Path) -
 
     Raises:
         FileExistsError: OUT is a run folder, or something else has the place of the link in it.
-        ValueError, FileNotFoundError: A combination does not fit the run that it begins with, or
-            that run or the vocabulary is not there.
+        ValueError, FileNotFoundError: A field decides what the MONITOR measures, a combination
+            does not fit the run that it begins with, or that run or the vocabulary is not there.
     """
     from tfpt import taking_over  # which loads TensorFlow
 
+    for field in planned[0].values:
+        if field in (*_VALIDATION_ROWS, *getattr(recipe, "CHANGES_MONITOR", ())):
+            raise ValueError(
+                f"`{field}` changes what {recipe.MONITOR} is measured on or means, so that no value "
+                "of it can be chosen by it: train once for each, with --set."
+            )
     if (Path(out) / "config.json").exists():
         raise FileExistsError(f"{out} is a run folder; name another for the runs of a sweep.")
     link = Path(out) / BEST_RUN

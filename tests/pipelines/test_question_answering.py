@@ -163,7 +163,10 @@ def test_what_is_cut_or_not_learned_is_warned_about_once_with_the_counts(tmp_pat
         )
     (message,) = (str(one.message) for one in caught)
     assert "questions 1 (train) of more than 3 tokens, which are cut; 1 (train) whose" in message
-    assert "longer than a window, and is not learned; 1 (train), 1 (validation) whose" in message
+    assert (
+        "no window holds, and is not learned; a lower stride holds more; 1 (train), 1 " in message
+    )
+    assert "(validation) whose answers have no place in the tokens of their contexts" in message
     split = data.splits["train"]
     # Windows of questions whose answer none holds do not count; of "half" one answer is learned.
     counts = [split.weights[split.windows.question == number] for number in range(4)]
@@ -180,6 +183,17 @@ def test_questions_that_teach_nothing_are_refused(tmp_path, tokenizer):
         question_answering(tmp_path, tokenizer, windows=WINDOWS, batch_size=0)
     with pytest.raises(ValueError, match=r"`held_out_rate` is a share .* \(0, 0.5\); received 0.5"):
         question_answering(tmp_path, tokenizer, windows=WINDOWS, batch_size=1, held_out_rate=0.5)
+
+
+def test_a_folder_with_the_names_of_squad_s_files_is_read(tmp_path, tokenizer):
+    write(
+        tmp_path, **{"train-v2.0": [paragraph("a", "w1", "w1")], "dev-v2.0": [paragraph("b", "w2")]}
+    )
+    data = question_answering(tmp_path, tokenizer, windows=WINDOWS, batch_size=1)
+    assert (data.splits["train"].questions.ids, data.splits["validation"].questions.ids) == (
+        ["a"],
+        ["b"],
+    )
 
 
 def test_one_file_is_divided_by_its_documents(tmp_path, tokenizer):

@@ -264,10 +264,12 @@ def test_files_of_the_current_folder_come_after_what_tfpt_imports(folder):
     code = (
         "from tfpt.cli import main\n"
         "main(['show', 'bert'], standalone_mode=False)\n"
-        "import tokenizers"
+        "import tokenizers\n"
+        "print(tokenizers.__file__)"
     )
     # As the installed script runs: without the current folder on the path.
-    in_process(f"import sys; sys.path.remove('')\n{code}", cwd=folder)
+    told = in_process(f"import sys; sys.path.remove('')\n{code}", cwd=folder)
+    assert Path(told.splitlines()[-1]).parent.name == "tokenizers"
 
 
 def test_encodings_that_are_detected_are_told(folder):

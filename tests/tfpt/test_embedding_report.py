@@ -12,6 +12,12 @@ from tfpt.embedding_report import ranks_of_labels, ranks_of_partners, uniformity
 from tfpt.pipelines.text_groups import TextGroups
 
 
+def test_nothing_is_found_by_what_is_no_number():
+    embeddings = np.full((4, 2), np.nan, np.float32)
+    pairs = np.array([[0, 1], [2, 3]])
+    assert embedding_report.ranks_of_partners(embeddings, pairs).tolist() == [2, 2]
+
+
 def embeddings(count, width=6, seed=0):
     x = np.random.default_rng(seed).normal(size=(count, width))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)

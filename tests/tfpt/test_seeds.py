@@ -50,7 +50,7 @@ def test_each_seed_has_a_run_and_the_summary_is_of_their_evaluations(words, tmp_
     assert json.loads((tmp_path / "runs" / "seeds.json").read_text()) == record
 
 
-def test_one_seed_has_no_deviation_and_workers_no_second_training(words):
+def test_one_seed_is_refused_and_workers_have_no_second_training(words):
     result = CliRunner().invoke(main, [*words, "--seeds", "1"])
     assert result.exit_code == 2
     assert "1 is not in the range x>=2" in result.output

@@ -12,7 +12,7 @@ from run_folders import a_run
 
 from tfpt import callbacks, config, evaluation, sweeps, training
 from tfpt.cli import main
-from tfpt.recipes import classify, score
+from tfpt.recipes import answer, classify, embed, score, tag
 
 RATES = "training.learning_rate"
 
@@ -67,6 +67,32 @@ def test_a_combination_is_a_folder_and_a_seed_is_a_run_in_it(tmp_path):
     for settings, seed in zip(found[1].runs(tmp_path).values(), (3, 4), strict=True):
         assert settings.training == config.FineTuning(learning_rate=1e-5, patience=2)
         assert settings.seed == seed
+
+
+def test_the_order_of_the_fields_names_no_other_folder(tmp_path):
+    swept = (f"{RATES}=1e-5,1e-3", "training.patience=none,2")
+    there, here = (
+        {path for one in planned(*order) for path in one.runs(tmp_path)}
+        for order in (swept, swept[::-1])
+    )
+    assert there == here
+
+
+@pytest.mark.parametrize(
+    ("recipe", "swept"),
+    [
+        (classify, "data.name=a,b"),
+        (embed, "training.batch_size=32,96"),
+        (embed, "temperature=0.05,0.1"),
+        (answer, "data.stride=64,128"),
+        (tag, "data.validation=a,b"),
+    ],
+)
+def test_what_changes_the_meaning_of_the_monitor_cannot_be_chosen_by_it(recipe, swept, tmp_path):
+    found = sweeps.combinations(recipe.config(), [], [swept])
+    field = swept.partition("=")[0]
+    with pytest.raises(ValueError, match=f"`{field}` changes what {recipe.MONITOR} is measured"):
+        sweeps.check(recipe, found, tmp_path / "runs")
 
 
 def test_a_swept_seed_names_the_run_and_no_folder(tmp_path):

@@ -105,7 +105,7 @@ def results(folder, kind, number):
         return dict(file)
 
 
-def compare(tmp_path, ways, kinds, **given):
+def assert_alike(tmp_path, ways, kinds, **given):
     """Train in all ways on all kinds of devices, two at a time; compare with one device."""
     plain = references(ways)
     runs = {
@@ -156,18 +156,18 @@ def test_each_value_meets_each_other():
 
 @pytest.mark.timeout(900)
 def test_all_pairs_train_alike_on_one_device_on_replicas_and_on_workers(tmp_path):
-    compare(tmp_path, PAIRS, [("one", 1), ("mirrored", 2), ("multi_worker", 2)], **QUICK)
+    assert_alike(tmp_path, PAIRS, [("one", 1), ("mirrored", 2), ("multi_worker", 2)], **QUICK)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("kind", [("one", 1), ("mirrored", 2), ("multi_worker", 2)])
 def test_the_full_product_trains_alike(tmp_path, kind):
-    compare(tmp_path, ALL, [kind])
+    assert_alike(tmp_path, ALL, [kind])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", [("mirrored", 4), ("multi_worker", 3)])
 def test_more_devices_train_alike(tmp_path, kind):
-    compare(tmp_path, PAIRS, [kind])
+    assert_alike(tmp_path, PAIRS, [kind])

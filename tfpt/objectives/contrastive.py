@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfpt import distribution, features
 from tfpt.objectives.objective import Objective
 
-_LEAST = -1e9  # added to what does not count, before a sum of exponentials
+_LEAST = -1e9  # stands for what does not count, in sums of exponentials and maxima
 
 
 def contrastive(

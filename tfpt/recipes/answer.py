@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tfpt.answer_report import AnswerReport, Asked
 
 MONITOR = "val_question_answering_accuracy"  # of windows; the best epoch has most of it
+# They decide which windows there are.
+CHANGES_MONITOR = ("data.sequence_length", "data.stride", "data.question_length")
 
 
 @dataclass(frozen=True, kw_only=True)

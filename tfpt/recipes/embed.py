@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # The best epoch has least of it. Not the accuracy: of a text and itself that is always 1 where
 # there is no dropout. Of such texts the loss tells how far they are from each other.
 MONITOR = "val_contrastive_loss"
+# The loss is of likenesses divided by the temperature, and of telling a text from all of a batch.
+CHANGES_MONITOR = ("training.batch_size", "temperature", "data.text", "data.label", "data.score")
 
 
 @dataclass(frozen=True, kw_only=True)
