@@ -15,7 +15,12 @@ from tfpt.answer_spans import Spans, best_of_questions, best_spans, has_span
 from tfpt.export.artifact import PACKED, Untracked, assets_in, token_specs
 from tfpt.export.versions import check_sizes, write_version
 from tfpt.pipelines import spans
-from tfpt.pipelines.context_windows import find_windows, stretches, window_rows
+from tfpt.pipelines.context_windows import (
+    BEFORE_WINDOW,
+    find_windows,
+    stretches,
+    window_rows,
+)
 from tfpt.pipelines.settings import NUM_SPECIALS, ContextWindows
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -149,13 +154,11 @@ class Answerer(tf.Module):
             for part in tokenizer.tokenize_with_offsets(context, unit="byte")
         )
         windows = find_windows(questions.row_lengths(), tokens.row_lengths(), sizes)
-        own = [stretches(part, *windows) for part in (tokens, starts, ends)]
         inputs = window_rows(
             tf.gather(questions, windows.question),
-            own[0],
-            own[0].with_values(tf.cast(own[1].values < own[2].values, tf.int32)),
-            tokenizer,
-            sizes.sequence_length,
+            *(stretches(part, *windows) for part in (tokens, starts, ends)),
+            tokenizer=tokenizer,
+            sequence_length=sizes.sequence_length,
         )
         # Padding past the longest row would only cost time.
         used = tf.reduce_sum(inputs[features.PADDING_MASK], axis=1)
@@ -165,7 +168,7 @@ class Answerer(tf.Module):
         is_given = has_span(best)
         if self._threshold is not None:
             is_given &= best.no_answer_score - best.score <= self._threshold
-        begin = tf.gather(windows.begin, best.window) - questions.row_lengths() - 2
+        begin = tf.gather(windows.begin, best.window) - questions.row_lengths() - BEFORE_WINDOW
         start = _in_text(starts, begin + best.first, is_given)
         end = _in_text(ends, begin + best.last, is_given)
         first, last = _in_characters(context, start, end)

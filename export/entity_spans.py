@@ -18,7 +18,7 @@ _WIDE_SPACES = (
     ("[\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]", "   "),
 )
 # What is written at a word without a blank between them, and is no part of a name.
-_OPENING = '^[(\\[{"\u201c\u00ab]+'
+_OPENING = '[(\\[{"\u201c\u00ab]+'
 _CLOSING = '[,;:!?)\\]}"\u201d\u00bb]+[.]*$'
 # The full stop of a sentence; one of "U.S." stays.
 _STOP = "^([^.]*[^.])[.]$"
@@ -48,7 +48,8 @@ def find_words(texts: tf.Tensor, starts: Any, ends: Any, *, separator: str) -> W
 
     As `pipelines.token_classification` finds them: what stands between blanks, tabs or line breaks
     is a word; without a separator, each character is one, and with it those behind it that share
-    its token.
+    its token. Tokens of brackets or quotes that open a word are passed over: most data have them as
+    words of their own.
 
     Args:
         texts: string (B,).
@@ -78,7 +79,16 @@ def find_words(texts: tf.Tensor, starts: Any, ends: Any, *, separator: str) -> W
     own = tf.boolean_mask(own, ~tf.gather(is_space, place))
     word = tf.gather(word_of_byte, tf.gather(base + starts.values, own))
     count = tf.size(starts.values, tf.int64)
-    first = tf.math.unsorted_segment_min(own, word, tf.size(word_starts, tf.int64))
+    num_words = tf.size(word_starts, tf.int64)
+    first = tf.math.unsorted_segment_min(own, word, num_words)
+    if separator:
+        told = tf.gather(texts, tf.gather(owner, own))
+        begin = tf.gather(starts.values, own)
+        told = tf.strings.substr(told, begin, tf.gather(ends.values, own) - begin)
+        speaks = ~tf.strings.regex_full_match(told, rf"\s*{_OPENING}")
+        own, word = tf.boolean_mask(own, speaks), tf.boolean_mask(word, speaks)
+        speaking = tf.math.unsorted_segment_min(own, word, num_words)
+        first = tf.where(speaking < count, speaking, first)
     seen = tf.where(first < count)[:, 0]
     first = tf.gather(first, seen)
     owner, base = tf.gather(owner, first), tf.gather(base, first)
@@ -151,7 +161,7 @@ def without_punctuation(texts: tf.Tensor, entities: Entities) -> Entities:
     such signs alone stays as it is.
     """
     whole = spoken(texts, entities)
-    inner = tf.strings.regex_replace(whole, _OPENING, "")
+    inner = tf.strings.regex_replace(whole, f"^{_OPENING}", "")
     start = entities.start + _num_bytes(whole) - _num_bytes(inner)
     inner = tf.strings.regex_replace(inner, _CLOSING, "")
     inner = tf.strings.regex_replace(inner, _STOP, "\\1")

@@ -16,6 +16,9 @@ from tfpt.pipelines.packing import pack_segments
 from tfpt.pipelines.settings import NUM_SPECIALS, ContextWindows
 from tfpt.pipelines.tokenizer import TextTokenizer
 
+# Special tokens of a row before its window.
+BEFORE_WINDOW = 2
+
 
 class Windows(NamedTuple):
     """The windows of all questions, in the order of the questions and from left to right."""
@@ -55,8 +58,10 @@ def stretches(texts: tf.RaggedTensor, row: Any, begin: Any, length: Any) -> tf.R
 
 def window_rows(
     questions: tf.RaggedTensor,
-    windows: tf.RaggedTensor,
-    can_answer: tf.RaggedTensor,
+    tokens: tf.RaggedTensor,
+    starts: tf.RaggedTensor,
+    ends: tf.RaggedTensor,
+    *,
     tokenizer: TextTokenizer,
     sequence_length: int,
 ) -> dict[str, tf.Tensor]:
@@ -64,8 +69,9 @@ def window_rows(
 
     Args:
         questions: int32 (W, Q): of each window the tokens of its question.
-        windows: int32 (W, L): its own.
-        can_answer: int32 (W, L): 1 for the tokens that stand for something in the context.
+        tokens: int32 (W, L): its own.
+        starts, ends: int64 (W, L): where they stand in the context, in any unit. One that stands
+            for nothing cannot be of an answer.
         tokenizer: Whose special tokens go between them.
         sequence_length: T; question, window and special tokens are at most as many.
 
@@ -73,12 +79,13 @@ def window_rows(
         `token_ids`, `segment_ids`, `padding_mask` and `answer_mask`, int32 (W, T).
     """
     token_ids, segment_ids, padding_mask = pack_segments(
-        [questions, windows],
+        [questions, tokens],
         sequence_length=sequence_length,
         cls_id=tokenizer.cls_id,
         sep_id=tokenizer.sep_id,
         pad_id=tokenizer.pad_id,
     )
+    can_answer = tokens.with_values(tf.cast(starts.values < ends.values, tf.int32))
     # By the same places, so that both say the same of a token.
     answer_mask, _, _ = pack_segments(
         [questions.with_values(tf.zeros_like(questions.values)), can_answer],

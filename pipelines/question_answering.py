@@ -8,25 +8,27 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfpt import features
 from tfpt.pipelines import squad
-from tfpt.pipelines.context_windows import Windows, find_windows, stretches, window_rows
+from tfpt.pipelines.context_windows import (
+    BEFORE_WINDOW,
+    Windows,
+    find_windows,
+    stretches,
+    window_rows,
+)
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches
-from tfpt.pipelines.outside_graph import Encoding
 from tfpt.pipelines.settings import ContextWindows
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
 from tfpt.pipelines.splits import HELD_OUT_RATE, TRAIN, Source, split_files
 from tfpt.pipelines.squad import Answer, Questions
 from tfpt.pipelines.tokenizer import TextTokenizer
-
-# Special tokens of a row before its window.
-_BEFORE_WINDOW = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +75,7 @@ class QuestionSplit:
             The text, where it begins and where it ends, in characters of the context.
         """
         question = int(self.windows.question[window])
-        before = _BEFORE_WINDOW + int(self._question_lengths[question])
+        before = BEFORE_WINDOW + int(self._question_lengths[question])
         place = int(self.windows.begin[window]) - before
         place += int(self._first_tokens[self.context_of[question]])
         start, end = int(self._flat[0][place + first]), int(self._flat[1][place + last])
@@ -96,9 +98,9 @@ class QuestionSplit:
 class QuestionAnswering(SplitBatches):
     """Questions on contexts, ready to train on, validate and test.
 
-    A row is a question with a window of its context; those of validation and test come in the order
-    of `QuestionSplit`. Every batch has B rows: the last one of a split is filled up with rows of
-    weight 0.
+    A row is a question with a window of its context. Those of validation and test come in the order
+    of `QuestionSplit`; of training, those of questions that teach nothing are left out. Every batch
+    has B rows: the last one of a split is filled up with rows of weight 0.
     """
 
     splits: dict[str, QuestionSplit]  # "train", "validation" and, where there is one, "test"
@@ -108,28 +110,26 @@ class QuestionAnswering(SplitBatches):
 
     def _rows(self, name: str) -> RowBatches:
         split = self.splits[name]
+        # A report needs them all.
+        used = np.flatnonzero(split.weights) if name == TRAIN else np.arange(split.num_windows)
         return RowBatches(
-            num_rows=split.num_windows,
+            num_rows=len(used),
             batch_size=self.batch_size,
             seed=self.seed,
-            draw=lambda row, weights: self._batch(split, row, weights),
+            draw=lambda row, weights: self._batch(split, tf.gather(used, row), weights),
         )
 
     def _batch(self, split: QuestionSplit, row, weights):
         """The windows as `(features, labels, weights)`."""
         question, begin, length = (tf.gather(part, row) for part in split.windows)
         context = tf.gather(split.context_of, question)
-        own = [
-            stretches(part, context, begin, length)
-            for part in (split.context_tokens, split.starts, split.ends)
-        ]
+        of_contexts = (split.context_tokens, split.starts, split.ends)
         sequence_length = self.windows.sequence_length
         inputs = window_rows(
             tf.gather(split.question_tokens, question),
-            own[0],
-            own[0].with_values(tf.cast(own[1].values < own[2].values, tf.int32)),
-            self.tokenizer,
-            sequence_length,
+            *(stretches(part, context, begin, length) for part in of_contexts),
+            tokenizer=self.tokenizer,
+            sequence_length=sequence_length,
         )
         shape = [self.batch_size, sequence_length]
         inputs = {name: tf.ensure_shape(tensor, shape) for name, tensor in inputs.items()}
@@ -193,7 +193,15 @@ def question_answering(
     )
 
 
-def answer_tokens(encoding: Encoding, answer: Answer) -> tuple[int, int] | None:
+class Places(NamedTuple):
+    """The tokens of a text; see `Encoding`."""
+
+    ids: np.ndarray  # int32
+    starts: np.ndarray  # int64
+    ends: np.ndarray  # int64
+
+
+def answer_tokens(encoding: Places, answer: Answer) -> tuple[int, int] | None:
     """The first and the last token of a context that stand for something of an answer.
 
     Args:
@@ -205,7 +213,7 @@ def answer_tokens(encoding: Encoding, answer: Answer) -> tuple[int, int] | None:
     """
     said = answer.text.strip()
     start = answer.start + len(answer.text) - len(answer.text.lstrip())
-    begins, stops = np.asarray(encoding.starts, np.int64), np.asarray(encoding.ends, np.int64)
+    begins, stops = encoding.starts, encoding.ends
     own = np.flatnonzero((begins < stops) & (stops > start) & (begins < start + len(said)))
     return (int(own[0]), int(own[-1])) if len(own) else None
 
@@ -250,14 +258,17 @@ def _encode(questions: Questions, tokenizer: TextTokenizer, sizes: ContextWindow
     )
 
 
-def _encodings(texts: Sequence[str], tokenizer: TextTokenizer) -> list[Encoding]:
-    found: list[Encoding] = []
-    for begin in range(0, len(texts), TEXTS_AT_ONCE):
-        found += tokenizer.encode(texts[begin : begin + TEXTS_AT_ONCE])
-    return found
+def _encodings(texts: Sequence[str], tokenizer: TextTokenizer) -> list[Places]:
+    """As arrays: lists of Python's numbers take ten times their memory."""
+    dtypes = (np.int32, np.int64, np.int64)
+    return [
+        Places(*(np.array(part, dtype) for part, dtype in zip(one, dtypes, strict=True)))
+        for begin in range(0, len(texts), TEXTS_AT_ONCE)
+        for one in tokenizer.encode(texts[begin : begin + TEXTS_AT_ONCE])
+    ]
 
 
-def _places(answers: Sequence[Answer], encoding: Encoding) -> list[tuple[int, int]]:
+def _places(answers: Sequence[Answer], encoding: Places) -> list[tuple[int, int]]:
     """First and last token of each answer that has any."""
     found = [answer_tokens(encoding, one) for one in answers if one.start >= 0]
     return [one for one in found if one is not None]
@@ -271,14 +282,14 @@ def _labels(
     for number, (question, begin, length) in enumerate(zip(*windows, strict=True)):
         for first, last in places[question]:
             if first >= begin and last < begin + length:
-                before = _BEFORE_WINDOW + question_lengths[question] - begin
+                before = BEFORE_WINDOW + question_lengths[question] - begin
                 labels[number] = first + before, last + before
                 break
     return labels
 
 
-def _ragged(rows: Sequence[Sequence[int]], dtype: type) -> tf.RaggedTensor:
-    flat = np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
+def _ragged(rows: Sequence[np.ndarray], dtype: type) -> tf.RaggedTensor:
+    flat = np.concatenate([np.zeros(0, dtype), *rows])
     lengths = np.array([len(row) for row in rows], np.int64)
     return tf.RaggedTensor.from_row_lengths(flat, lengths)
 

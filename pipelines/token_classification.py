@@ -29,6 +29,14 @@ _NO_LABEL = -1
 _NUM_SPECIALS = 2
 
 
+class TaggedSentence(NamedTuple):
+    """The words of a sentence, those without a token of their own too."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    has_label: np.ndarray  # bool (words,): whether a token of the row stands for it
+
+
 @dataclass(frozen=True)
 class TaggedSplit:
     """The sentences of a split, tokenized, in the order of the file."""
@@ -37,7 +45,7 @@ class TaggedSplit:
     labels: tf.RaggedTensor  # int32 (N, None): of each token that begins a word, else -1
     num_cut: int  # sentences that are longer than a row
     num_unseen: int  # words without a token of their own in the row: cut off, or of no token
-    words: Sequence[tuple[str, ...]] = ()  # those with a label; of training rows they are let go
+    sentences: Sequence[TaggedSentence] = ()  # those of training are let go
 
     def __len__(self) -> int:
         return int(self.tokens.nrows())
@@ -59,11 +67,11 @@ class TokenClassification(SplitBatches):
     sequence_length: int  # T
 
     def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
-        """The words that have a label, of each sentence of "validation" or "test", in order.
+        """The words of each sentence of "validation" or "test", in order.
 
         Those of the training sentences, which nothing tells of later, are not kept.
         """
-        return self.splits[split].words
+        return [one.words for one in self.splits[split].sentences]
 
     def _rows(self, name: str) -> RowBatches:
         split = self.splits[name]
@@ -104,9 +112,9 @@ def token_classification(
 
     Words are joined to a text, which is tokenized as any other, so that an exported model that
     takes texts meets what it was trained on. The tag of a word is the label of the first token
-    that begins within it; its other tokens have weight 0. A word without such a token has no label,
-    is not counted in evaluations, and is warned about: one that the normalization leaves nothing
-    of, one that shares the token of the word before it, one past the end of a row.
+    that begins within it; its other tokens have weight 0. A word without such a token has no label
+    and is warned about: one that the normalization leaves nothing of, one that shares the token of
+    the word before it, one past the end of a row. In reports it counts as tagged O.
 
     Args:
         name: A folder (or a glob) with a file for each split, whose name is or ends in "train";
@@ -116,7 +124,8 @@ def token_classification(
             : 10 by a hash of their words. Where there are no validation sentences, 10% of the
             training ones become them.
         tokenizer: Of any kind; sentences are tokenized once, here, and packed anew in each batch.
-        sequence_length: T, at least 3; longer sentences are cut, which is warned about.
+        sequence_length: T, at least 3; longer sentences are cut. It is warned about where a word
+            is lost by it.
         batch_size: B.
         columns: Where words and tags stand; see `TagColumns`. Tags are BIO or BIOES.
         separator: What stands between two words of a text; "" where each word is a character of
@@ -142,7 +151,7 @@ def token_classification(
         split: _encode(rows, ids, tokenizer, separator, longest)
         for split, rows in sentences.items()
     }
-    splits[TRAIN] = replace(splits[TRAIN], words=())
+    splits[TRAIN] = replace(splits[TRAIN], sentences=())
     counts = {
         split: Counter(tag for tags in rows.tags for tag in tags)
         for split, rows in sentences.items()
@@ -216,26 +225,24 @@ def _encode(
     """Tokenize the sentences of a split; of each, `longest` tokens are kept."""
     tokens: list[list[int]] = []
     labels: list[np.ndarray] = []
-    words: list[tuple[str, ...]] = []
+    kept: list[TaggedSentence] = []
     num_cut = num_unseen = 0
     texts = [join_words(words, separator) for words in sentences.rows]
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
         some = texts[begin : begin + TEXTS_AT_ONCE]
         encodings = tokenizer.encode([text.text for text in some])
         for text, encoding in zip(some, encodings, strict=True):
-            tags = sentences.tags[len(tokens)]
+            words, tags = sentences.rows[len(tokens)], sentences.tags[len(tokens)]
             first = first_tokens(text, encoding.starts, encoding.ends)
             seen = (first >= 0) & (first < longest)
             row = np.full(len(encoding.ids[:longest]), _NO_LABEL, np.int32)
-            row[first[seen]] = [
-                ids[tag] for tag, is_seen in zip(tags, seen, strict=True) if is_seen
-            ]
-            words.append(tuple(itertools.compress(sentences.rows[len(tokens)], seen)))
+            row[first[seen]] = [ids[tag] for tag in itertools.compress(tags, seen)]
+            kept.append(TaggedSentence(tuple(words), tuple(tags), seen))
             tokens.append(encoding.ids[:longest])
             labels.append(row)
             num_cut += len(encoding.ids) > longest
             num_unseen += int(np.sum(~seen))
-    return TaggedSplit(_ragged(tokens), _ragged(labels), num_cut, num_unseen, words)
+    return TaggedSplit(_ragged(tokens), _ragged(labels), num_cut, num_unseen, kept)
 
 
 def _ragged(rows: Sequence[Sequence[int] | np.ndarray]) -> tf.RaggedTensor:
@@ -259,7 +266,7 @@ def _warn(
             f"{source}: {cut:,} of {sum(map(len, splits.values())):,} sentences are longer than "
             f"the {sequence_length - _NUM_SPECIALS} tokens of a row, and are cut. Words without a "
             f"token of their own, by this or because nothing is left of them: {told}. They are not "
-            "learned, and evaluations do not count them.",
+            "learned, and reports count them as tagged O.",
             stacklevel=3,
         )
     ends = has_ends(label_names)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.answer_scores import Score, score_answer
-from tfpt.answer_spans import NO_ANSWER_LOGIT, Spans, best_of_questions, best_spans, has_span
+from tfpt.answer_spans import MASKED_LOGIT, Spans, best_of_questions, best_spans, has_span
 from tfpt.pipelines.question_answering import QuestionSplit
 
 
@@ -155,7 +155,7 @@ def best_threshold(
         by_words: As of `score_answer`.
     """
     # Where there is no span, "" is answered with any threshold.
-    with_span = [number for number, one in enumerate(found) if one.score > NO_ANSWER_LOGIT]
+    with_span = [number for number, one in enumerate(found) if one.score > MASKED_LOGIT]
     order = sorted(with_span, key=lambda number: found[number].difference)
     if not order:
         return 0.0

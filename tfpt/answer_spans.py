@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfpt.objectives.answers import NO_ANSWER_LOGIT
+from tfpt.objectives.answers import MASKED_LOGIT
 
 
 class Spans(NamedTuple):
@@ -18,7 +18,7 @@ class Spans(NamedTuple):
 
     first: Any  # int64 (W,): its first token, a column of the row
     last: Any  # int64 (W,)
-    # float32 (W,): the sum of both logits; 2 * NO_ANSWER_LOGIT where the window has no token that
+    # float32 (W,): the sum of both logits; 2 * MASKED_LOGIT where the window has no token that
     # can be of an answer.
     score: Any
     no_answer_score: Any  # float32 (W,): the sum of both logits of [CLS]
@@ -47,14 +47,14 @@ def best_spans(logits: Any, answer_mask: Any, answer_length: int) -> Spans:
     answer_length = min(answer_length, logits.shape[2] or answer_length)  # no more than a row has
     column = tf.range(tf.shape(logits)[2])
     can_answer = (answer_mask > 0) & (column > 0)
-    start, end = (tf.where(can_answer, logits[:, part], NO_ANSWER_LOGIT) for part in (0, 1))
+    start, end = (tf.where(can_answer, logits[:, part], MASKED_LOGIT) for part in (0, 1))
     # The highest end of a token and those behind it, as far as an answer goes.
-    behind = tf.pad(end, [[0, 0], [0, answer_length - 1]], constant_values=NO_ANSWER_LOGIT)
+    behind = tf.pad(end, [[0, 0], [0, answer_length - 1]], constant_values=MASKED_LOGIT)
     ahead = tf.nn.max_pool1d(behind[..., None], answer_length, 1, "VALID")[..., 0]
     first = tf.argmax(start + ahead, axis=1)
     distance = tf.cast(column, tf.int64) - first[:, None]  # (W, T)
     is_near = (distance >= 0) & (distance < answer_length)
-    last = tf.argmax(tf.where(is_near, end, 2 * NO_ANSWER_LOGIT), axis=1)
+    last = tf.argmax(tf.where(is_near, end, 2 * MASKED_LOGIT), axis=1)
     score = tf.gather(start, first, batch_dims=1) + tf.gather(end, last, batch_dims=1)
     return Spans(first, last, score, logits[:, 0, 0] + logits[:, 1, 0])
 
@@ -81,4 +81,4 @@ def best_of_questions(spans: Spans, question: Any, num_questions: Any) -> Best:
 
 def has_span(best: Best) -> Any:
     """bool (N,): whether the context of a question has any token that can be of an answer."""
-    return best.score > NO_ANSWER_LOGIT
+    return best.score > MASKED_LOGIT

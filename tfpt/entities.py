@@ -19,7 +19,8 @@ from scipy.special import softmax
 
 from tfpt import features
 from tfpt.calibration import Calibration, binned
-from tfpt.pipelines.tags import Entity, find_entities, has_ends, parse_tag
+from tfpt.pipelines.tags import OUTSIDE, Entity, find_entities, has_ends, parse_tag
+from tfpt.pipelines.token_classification import TaggedSentence
 from tfpt.worst_rows import WorstRow, with_texts, worst_rows
 
 
@@ -90,7 +91,7 @@ class EntityReport:
         """The same with the words, and the entities in words, of the worst sentences.
 
         Args:
-            rows: The words of every sentence that have a label.
+            rows: The words of every sentence, those that were evaluated.
         """
         worst = [_in_words(one, rows[one.row], ends=self.is_bioes) for one in self.worst]
         return replace(self, worst=tuple(worst))
@@ -125,52 +126,65 @@ class EntityReport:
 
 
 def evaluate_entities(
-    model: keras.Model, dataset: tf.data.Dataset, label_names: Sequence[str]
+    model: keras.Model,
+    dataset: tf.data.Dataset,
+    sentences: Sequence[TaggedSentence],
+    label_names: Sequence[str],
 ) -> EntityReport:
     """Tag a data set and count the entities.
 
-    Words without weight, as those past the end of a row, do not count.
+    A word without a label in the batches, such as one past the end of a row, counts as tagged O,
+    since nothing tags it; loss and calibration are those of the others.
 
     Args:
         model: With the output `token_classification`.
         dataset: Finite; its targets are words, in the order of their sentences.
+        sentences: Those of the data set, in its order.
         label_names: The tag of each class, by its id.
 
     Raises:
         ValueError: The data set holds no word.
     """
-    true, predicted, places, losses = [], [], [], []
+    predicted = [[OUTSIDE] * len(one.tags) for one in sentences]
+    # Of the sentences with a word that has a label.
+    rows, losses, right = [], [], []
     sure, squares = [], []  # of the tag that is given; of what Brier adds up
-    for row, labels, logits in sentences(model, dataset):
+    for row, labels, logits in labelled_rows(model, dataset):
         answers = logits.argmax(axis=-1)
-        places.append(row)
-        true.append([label_names[label] for label in labels])
-        predicted.append([label_names[label] for label in answers])
+        places = np.flatnonzero(sentences[row].has_label)
+        for place, label in zip(places, answers, strict=True):
+            predicted[row][place] = label_names[label]
+        rows.append(row)
+        right.append(labels == answers)
         losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy())
         shares = softmax(logits.astype(np.float64), axis=-1)
         words = np.arange(len(labels))
         sure.append(shares[words, answers])
         squares.append(np.square(shares).sum(axis=-1) - 2 * shares[words, labels] + 1)
-    if not true:
+    if not rows:
         raise ValueError("The data set to evaluate on holds no word.")
     report = entity_report(
-        true,
+        [one.tags for one in sentences],
         predicted,
         label_names,
         loss=float(np.mean(np.concatenate(losses), dtype=np.float64)),
     )
-    is_right = np.concatenate([np.equal(*tags) for tags in zip(true, predicted, strict=True)])
     worst = worst_rows(
         np.array([one.mean(dtype=np.float64) for one in losses]),
-        lambda row: ("\t".join(true[row]), "\t".join(predicted[row]), float(sure[row].prod())),
+        lambda number: (
+            "\t".join(sentences[rows[number]].tags),
+            "\t".join(predicted[rows[number]]),
+            float(sure[number].prod()),
+        ),
     )
     return replace(
         report,
         calibration=binned(
-            np.concatenate(sure), is_right, brier_score=np.concatenate(squares).mean()
+            np.concatenate(sure),
+            np.concatenate(right),
+            brier_score=np.concatenate(squares).mean(),
         ),
-        # A sentence without a word that counts is none of those above.
-        worst=tuple(replace(one, row=places[one.row]) for one in worst),
+        worst=tuple(replace(one, row=rows[one.row]) for one in worst),
     )
 
 
@@ -223,7 +237,7 @@ def _score(counted: Any) -> Score:
     )
 
 
-def sentences(
+def labelled_rows(
     model: keras.Model, dataset: tf.data.Dataset
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Of each sentence with a word that counts: its row, and of its words labels and logits.

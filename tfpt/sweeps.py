@@ -164,8 +164,8 @@ def check(recipe: ModuleType, planned: Sequence[Combination], out: str | Path) -
     for field in planned[0].values:
         if field in (*_VALIDATION_ROWS, *getattr(recipe, "CHANGES_MONITOR", ())):
             raise ValueError(
-                f"`{field}` changes what {recipe.MONITOR} is measured on or means, so that no value "
-                "of it can be chosen by it: train once for each, with --set."
+                f"`{field}` changes what {recipe.MONITOR} is measured on or means, so that no "
+                "value of it can be chosen by it: train once for each, with --set."
             )
     if (Path(out) / "config.json").exists():
         raise FileExistsError(f"{out} is a run folder; name another for the runs of a sweep.")

@@ -106,6 +106,18 @@ def test_words_without_a_token_are_left_out_and_the_first_token_within_a_word_co
     ]
 
 
+def test_brackets_and_quotes_that_open_a_word_are_passed_over():
+    """The tokens are single bytes, but for a quote of three; what is nothing else keeps its own."""
+    texts = tf.constant(['(Ada Byron) "', "\u201cHi (", "[(x"])
+    starts = [list(range(13)), [0, 3, 4, 6], [0, 1, 2]]
+    ends = [list(range(1, 14)), [3, 4, 5, 7], [1, 2, 3]]
+    tokens = [tf.ragged.constant(part, dtype=tf.int64) for part in (starts, ends)]
+    found = find_words(texts, *tokens, separator=" ")
+    assert found.token.numpy().tolist() == [1, 5, 12, 1, 3, 2]
+    assert found.start.numpy().tolist() == [0, 5, 12, 0, 6, 0]
+    assert find_words(texts, *tokens, separator="").token[0] == 0
+
+
 def test_without_a_separator_a_token_s_characters_are_one_word():
     """The tokens: "NBA", two Chinese characters, "a", "b"; the last one of a text takes all."""
     texts = tf.constant(["NBA\u5317\u4eac a", "b\u5317\u4eac"])

@@ -88,8 +88,13 @@ def entities_of(text, scores, encoding, separator):
     if not spans:
         return []
     words = Text(text, *np.array(spans, np.int64).T)
-    longest = SEQUENCE_LENGTH - 2
-    first = first_tokens(words, encoding.starts[:longest], encoding.ends[:longest])
+    starts, ends = (part[: SEQUENCE_LENGTH - 2] for part in (encoding.starts, encoding.ends))
+    first = first_tokens(words, starts, ends)
+    if separator:  # those that open a word with brackets or quotes alone stand for nothing
+        own = zip(starts, ends, strict=True)
+        speaking = [i if re.fullmatch(r'\s*[(\[{"\u201c\u00ab]+', text[i:j]) else j for i, j in own]
+        spoken = first_tokens(words, starts, speaking)
+        first = np.where(spoken >= 0, spoken, first)
     seen = np.flatnonzero(first >= 0)
     of_words = scores[first[seen] + 1]
     found = []

@@ -69,12 +69,14 @@ def test_batches_keep_the_contract(data):
         assert weights == {NAME: tf.TensorSpec([4, 9], tf.float32)}
 
 
-def test_words_with_a_label_are_kept_of_what_is_evaluated(data, folder, tokenizer):
+def test_all_words_are_kept_of_what_is_evaluated(data, folder, tokenizer):
     assert list(data.source_rows("test")) == [(f"w{i}", f"w{i}ab", "!") for i in range(40, 45)]
     assert list(data.source_rows("train")) == []
     with pytest.warns(UserWarning, match="longer than the 4 tokens of a row"):
         cut = token_classification(folder, tokenizer, sequence_length=6, batch_size=4)
-    assert cut.source_rows("test")[0] == ("w40", "w40ab")
+    one = cut.splits["test"].sentences[1]
+    assert (one.words, one.tags) == (("w41", "w41ab", "!"), ("B-x", "I-x", "O"))
+    assert one.has_label.tolist() == [True, True, False]
 
 
 def test_the_tag_of_a_word_stands_at_its_first_token(data):

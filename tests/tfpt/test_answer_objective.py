@@ -7,7 +7,7 @@ import scipy.special
 import tiny_bert
 
 from tfpt import features, models, objectives
-from tfpt.objectives.answers import NO_ANSWER_LOGIT
+from tfpt.objectives.answers import MASKED_LOGIT
 
 B, T, V = tiny_bert.B, tiny_bert.T, tiny_bert.V
 NAME = features.QUESTION_ANSWERING
@@ -42,7 +42,7 @@ def test_logits_are_of_places_and_those_that_are_masked_out_never_win(model, bat
     assert logits.shape == (B, 2, T)
     is_masked = np.repeat(batch[0]["answer_mask"][:, None] == 0, 2, axis=1)
     assert is_masked.any()
-    assert (logits[is_masked] == NO_ANSWER_LOGIT).all()
+    assert (logits[is_masked] == MASKED_LOGIT).all()
     assert (np.abs(logits[~is_masked]) < 100).all()
     # The other logits are those of a product of the states.
     of_encoder = {name: batch[0][name] for name in model.encoder.input}

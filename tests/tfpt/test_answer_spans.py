@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfpt.answer_spans import Spans, best_of_questions, best_spans, has_span
-from tfpt.objectives.answers import NO_ANSWER_LOGIT
+from tfpt.objectives.answers import MASKED_LOGIT
 
 
 def rows(num_rows, length, seed=0):
@@ -15,7 +15,7 @@ def rows(num_rows, length, seed=0):
     mask[:, 0] = True
     mask[0, 1:] = False  # no token of a context
     logits = random.normal(0, 3, (num_rows, 2, length)).astype(np.float32)
-    return np.where(mask[:, None, :], logits, np.float32(NO_ANSWER_LOGIT)), mask.astype(np.int32)
+    return np.where(mask[:, None, :], logits, np.float32(MASKED_LOGIT)), mask.astype(np.int32)
 
 
 @pytest.mark.parametrize("answer_length", [1, 3, 30])
@@ -32,7 +32,7 @@ def test_the_best_span_is_that_of_all_spans(answer_length):
         ]
         assert found.no_answer_score[number] == start[0] + end[0]
         if not spans:
-            assert found.score[number] == 2 * NO_ANSWER_LOGIT
+            assert found.score[number] == 2 * MASKED_LOGIT
             continue
         score, first, last = max(spans)
         assert (found.first[number], found.last[number]) == (first, last)

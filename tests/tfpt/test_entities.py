@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfpt import entities
 from tfpt.entities import entity_report, evaluate_entities
 from tfpt.pipelines.tags import find_entities
+from tfpt.pipelines.token_classification import TaggedSentence
 
 
 def tags_of(scheme):
@@ -100,6 +101,15 @@ def batches(weights, labels, batch_size):
     return tf.data.Dataset.from_tensor_slices(parts).batch(batch_size)
 
 
+def sentences_of(weights, labels, names=NAMES):
+    """Sentences whose words are those of the rows that have a weight."""
+    rows = []
+    for is_word, row in zip(np.asarray(weights) > 0, labels, strict=True):
+        tags = tuple(names[one] for one in row[is_word])
+        rows.append(TaggedSentence(("word",) * len(tags), tags, np.ones(len(tags), bool)))
+    return rows
+
+
 def test_words_with_a_weight_count_sentence_by_sentence():
     random = np.random.default_rng(1)
     shape, classes = (11, 6), len(NAMES)
@@ -108,7 +118,8 @@ def test_words_with_a_weight_count_sentence_by_sentence():
     weights[10] = 0  # a row that fills a batch up
     table = random.normal(size=(labels.size, classes)).astype("float32")
     table[np.arange(labels.size), labels.ravel()] += 1.5
-    report = evaluate_entities(tagger_of(table), batches(weights, labels, 4), NAMES)
+    data = batches(weights, labels, 4), sentences_of(weights[:10], labels[:10])
+    report = evaluate_entities(tagger_of(table), *data, NAMES)
     logits = table.reshape(*shape, classes)
     is_word = weights > 0
     true = [[NAMES[one] for one in labels[i][is_word[i]]] for i in range(10)]
@@ -136,6 +147,27 @@ def test_words_with_a_weight_count_sentence_by_sentence():
     assert report.calibration.brier_score == pytest.approx(squares.mean(), abs=1e-6)
 
 
+def test_words_that_nothing_tags_count_as_outside():
+    tags = ("B-per", "I-per", "O", "B-loc")
+    missing = np.array([True, False, True, False])  # the surname, and a place past the end of a row
+    rows = [
+        TaggedSentence(("Ada", "Byron", "in", "London"), tags, missing),
+        TaggedSentence(("Rome",), ("B-loc",), np.array([False])),
+    ]
+    labels = np.array([[NAMES.index("B-per"), 0], [0, 0]], "int32")
+    weights = np.array([[1, 1], [0, 0]], "float32")
+    table = 9 * np.eye(len(NAMES), dtype="float32")[labels.ravel()]
+    report = evaluate_entities(tagger_of(table), batches(weights, labels, 2), rows, NAMES)
+    # "Ada" alone is no entity of the text: one is found, none is right, none is left out.
+    assert report.scores["per"] == entities.Score(num_correct=0, num_predicted=1, num_true=1)
+    assert report.scores["loc"] == entities.Score(num_correct=0, num_predicted=0, num_true=2)
+    assert (report.num_sentences, report.num_words, report.accuracy) == (2, 5, 2 / 5)
+    assert report.calibration.counts.sum() == 2
+    assert report.loss == pytest.approx(np.log(1 + (len(NAMES) - 1) * np.exp(-9)), rel=1e-3)
+    (worst,) = report.with_texts([one.words for one in rows]).worst
+    assert (worst.right, worst.predicted) == ("per: Ada Byron; loc: London", "per: Ada")
+
+
 @pytest.mark.parametrize("names", [NAMES, tags_of("BIOES")])
 def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
     ends = ["E-per", "S-loc"] if "S-loc" in names else ["I-per", "B-loc"]
@@ -145,7 +177,8 @@ def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
     answers = np.eye(len(names))[labels.ravel()]
     answers[3:] = np.eye(len(names))[[names.index("O")] * 2 + [names.index(ends[1])]]
     table = (9 * answers).astype("float32")
-    report = evaluate_entities(tagger_of(table), batches(weights, labels, 2), names)
+    data = batches(weights, labels, 2), sentences_of(weights, labels, names)
+    report = evaluate_entities(tagger_of(table), *data, names)
     (told,) = report.with_texts([("never", "seen", "."), ("Ada", "Byron", "London")]).worst
     assert told.row == 1  # the first row has no word that counts
     assert told.texts == ("Ada Byron London",)
@@ -157,7 +190,8 @@ def test_types_may_hold_blanks():
     names = ["O", "B-work of art", "I-work of art"]
     labels = np.array([[1, 2, 0]], "int32")
     table = 9 * np.eye(3, dtype="float32")[labels.ravel()]
-    report = evaluate_entities(tagger_of(table), batches(np.ones((1, 3)), labels, 1), names)
+    data = batches(np.ones((1, 3)), labels, 1), sentences_of(np.ones((1, 3)), labels, names)
+    report = evaluate_entities(tagger_of(table), *data, names)
     (told,) = report.with_texts([("Night", "Watch", "hangs")]).worst
     assert (told.right, told.predicted) == ("work of art: Night Watch",) * 2
     assert report.scores["work of art"].f1 == 1
@@ -168,4 +202,4 @@ def test_a_data_set_without_a_word_is_refused():
     table = np.zeros((6, len(NAMES)), "float32")
     dataset = batches(np.zeros((2, 3), "float32"), labels, 2)
     with pytest.raises(ValueError, match="data set to evaluate on holds no word"):
-        evaluate_entities(tagger_of(table), dataset, NAMES)
+        evaluate_entities(tagger_of(table), dataset, [TaggedSentence((), (), ())] * 2, NAMES)

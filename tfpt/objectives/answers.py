@@ -13,7 +13,7 @@ from tfpt.objectives.objective import Objective
 from tfpt.objectives.text import Dropout
 
 # The logit of a token that cannot be of the answer. Finite, so that sums of it are.
-NO_ANSWER_LOGIT = -1e9
+MASKED_LOGIT = -1e9
 
 
 def question_answering(encoder: keras.Model, *, dropout_rate: float = 0.1) -> Objective:
@@ -65,7 +65,7 @@ class PlaceLogits(keras.layers.Layer):
 
     def call(self, logits, answer_mask):
         places = tf.transpose(logits, [0, 2, 1])
-        return tf.where(answer_mask[:, None, :] > 0, places, NO_ANSWER_LOGIT)
+        return tf.where(answer_mask[:, None, :] > 0, places, MASKED_LOGIT)
 
     def compute_output_shape(self, logits_shape, answer_mask_shape):
         return (logits_shape[0], logits_shape[2], logits_shape[1])

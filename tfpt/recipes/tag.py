@@ -7,12 +7,15 @@ from __future__ import annotations  # an annotation would load TensorFlow
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tfpt.config
 from tfpt import entities, models, objectives, pipelines
 from tfpt.config import check
 from tfpt.recipes import fine_tuning
+
+if TYPE_CHECKING:
+    from tfpt.pipelines.token_classification import TaggedSentence
 
 MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
 
@@ -84,8 +87,20 @@ def dataset(settings: Config, tokenizer: pipelines.TextTokenizer) -> pipelines.T
     )
 
 
+class Judged(NamedTuple):
+    """What `report` needs of a split."""
+
+    batches: Any
+    sentences: Sequence[TaggedSentence]
+
+
+def judged(settings: Config, data: pipelines.TokenClassification, split: str) -> Judged:
+    """The batches of a split beside its sentences, which have words that no batch can tag."""
+    return Judged(getattr(data, split), data.splits[split].sentences)
+
+
 def report(
-    model: objectives.Model, dataset: Any, label_names: Sequence[str]
+    model: objectives.Model, dataset: Judged, label_names: Sequence[str]
 ) -> entities.EntityReport:
-    """What it finds in a finite data set."""
-    return entities.evaluate_entities(model, dataset, label_names)
+    """What it finds; `dataset` is what `judged` gives."""
+    return entities.evaluate_entities(model, *dataset, label_names)
