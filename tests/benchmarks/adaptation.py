@@ -19,18 +19,17 @@ repeated. Writes `table.json` into OUT and prints the rows of a table of Markdow
 
 import argparse
 import json
-import random
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import labelled
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfpt import checkpoints, config, evaluation
-from tfpt.pipelines import splits
 from tfpt.recipes import classify
 
 ALL = "none"
@@ -49,7 +48,13 @@ MONITOR = classify.MONITOR
 
 def main() -> None:
     arguments = _parse()
-    data = _part(arguments)
+    data = labelled.write_rows(
+        arguments.out / "data",
+        arguments.data,
+        text=arguments.text,
+        label=arguments.label,
+        num_train=arguments.rows,
+    )
     rates = {**RATES, **dict(arguments.rates)}
     chosen = {}
     for method in arguments.methods:
@@ -86,20 +91,6 @@ def _rates(text: str) -> tuple[str, tuple[float, ...]]:
     if method not in RATES:
         raise argparse.ArgumentTypeError(f"{method} is none of {', '.join(RATES)}")
     return method, tuple(map(float, listed.split(",")))
-
-
-def _part(arguments: argparse.Namespace) -> Path:
-    """A folder with the validation and test rows, and a part of the training rows."""
-    folder = arguments.out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = splits.read_splits(arguments.data, text=[arguments.text], label=arguments.label)
-    for name, table in tables.items():
-        rows = list(zip(table.rows, table.labels, strict=True))
-        if name == splits.TRAIN and arguments.rows:
-            rows = random.Random(0).sample(rows, arguments.rows)
-        lines = (json.dumps({"text": text, "label": label}) for (text,), label in rows)
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def _trained(

@@ -9,17 +9,16 @@ or too small for the others. So each takes the rate that is best on the validati
 0. What was finished before is not repeated. `--only pre-trained` and `--only scratch` do one part
 each, in two processes at once; TF_NUM_INTRAOP_THREADS=1 then is faster than both with all cores.
 
-The difference of the accuracies on the test rows comes with its 95% interval by a bootstrap over
-texts, paired: each text brings its mean correctness over the seeds of both. Needs the extra
-`results` (scikit-learn and SciPy).
+The difference of the accuracies on the test rows comes with its 95% interval; see labelled.py.
+Needs the extra `results` (scikit-learn).
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import labelled
 import numpy as np
-from scipy import stats
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -60,7 +59,8 @@ def main() -> None:
     if arguments.only:
         return
     baseline = _bag_of_words(settings.data)
-    _print(correct, baseline)
+    labelled.print_accuracies(correct)
+    print(f"bag of words: {baseline:.4f}")
     summary = {name: list(rows.mean(axis=1)) for name, rows in correct.items()}
     (arguments.out / "summary.json").write_text(json.dumps({**summary, "bag of words": baseline}))
 
@@ -128,21 +128,6 @@ def _bag_of_words(data: classify.Data) -> float:
     validation = words.transform(texts["validation"])
     best = max(fitted, key=lambda model: model.score(validation, tables["validation"].labels))
     return float(best.score(words.transform(texts["test"]), tables["test"].labels))
-
-
-def _print(correct: dict[str, np.ndarray], baseline: float) -> None:
-    for name, rows in correct.items():
-        accuracies = rows.mean(axis=1)
-        print(f"{name}: {accuracies.mean():.4f}, deviation {accuracies.std(ddof=1):.4f}")
-    print(f"bag of words: {baseline:.4f}")
-    difference = correct["pre-trained"].mean(axis=0) - correct["scratch"].mean(axis=0)
-    interval = stats.bootstrap(
-        (difference,), np.mean, n_resamples=10_000, rng=np.random.default_rng(0)
-    ).confidence_interval
-    print(
-        f"difference: {100 * difference.mean():.2f} points, 95% interval "
-        f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
-    )
 
 
 if __name__ == "__main__":
