@@ -49,6 +49,7 @@ class Rows(Protocol):
 
 
 AnyRows = TypeVar("AnyRows", bound=Rows)
+Divide = Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]]
 
 
 def read_splits(
@@ -58,6 +59,7 @@ def read_splits(
     label: str,
     read_label: ReadLabel = class_of,
     known_labels: bool = True,
+    divide: Divide[Table] | None = None,
 ) -> dict[str, Table]:
     """Read texts, labelled or not, split for training.
 
@@ -71,6 +73,7 @@ def read_splits(
         label: The column of the label; "": there is none, and files may be .txt too.
         read_label: What makes a label of a value in it; see values.py.
         known_labels: Whether all labels have to occur in the training rows.
+        divide: Divides a table by shares; None: by a hash of each row's texts.
 
     Returns:
         The tables of "train", "validation" (where there is none, 10% of the training rows) and,
@@ -83,13 +86,13 @@ def read_splits(
     """
     if isinstance(source, str) and source.startswith("tfds:"):
         tables = _read_tfds(source.removeprefix("tfds:"), text, label, read_label)
-        return _complete(tables, _divide, HELD_OUT_RATE, known_labels=known_labels)
+        return _complete(tables, divide or _divide, HELD_OUT_RATE, known_labels=known_labels)
 
     def read(path: str) -> Table:
         return read_table(path, text=text, label=label, read_label=read_label)
 
     endings = ENDINGS if label else (*ENDINGS, ".txt")
-    return split_files(source, read, endings, known_labels=known_labels)
+    return split_files(source, read, endings, known_labels=known_labels, divide=divide)
 
 
 def split_files(
@@ -98,7 +101,7 @@ def split_files(
     endings: Sequence[str],
     *,
     known_labels: bool = True,
-    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]] | None = None,
+    divide: Divide[AnyRows] | None = None,
     held_out_rate: float = HELD_OUT_RATE,
 ) -> dict[str, AnyRows]:
     """Read rows of any kind from files, split for training.
@@ -132,7 +135,7 @@ def split_files(
 
 def _complete(
     tables: dict[str, AnyRows],
-    divide: Callable[[AnyRows, Mapping[str, float]], dict[str, AnyRows]],
+    divide: Divide[AnyRows],
     held_out_rate: float,
     *,
     known_labels: bool,
@@ -219,8 +222,22 @@ def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
     parts = [
         names[0] if row in missed else part for row, part in zip(table.rows, parts, strict=True)
     ]
+    return _dealt_out(table, parts, shares)
+
+
+def divide_by(
+    table: AnyRows, keys: Sequence[tuple[str, ...]], shares: Mapping[str, float]
+) -> dict[str, AnyRows]:
+    """Deal the rows of a table out by a hash of their keys; rows of one key stay together."""
+    return _dealt_out(table, [_place(key, shares) for key in keys], shares)
+
+
+def _dealt_out(
+    table: AnyRows, parts: Sequence[str], shares: Mapping[str, float]
+) -> dict[str, AnyRows]:
+    """The rows of each part; raises where one has none."""
     tables = {
-        name: table.select([i for i, place in enumerate(parts) if place == name]) for name in names
+        name: table.select([i for i, place in enumerate(parts) if place == name]) for name in shares
     }
     for name, divided in tables.items():
         if not divided.rows:
@@ -231,9 +248,9 @@ def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
     return tables
 
 
-def _place(row: tuple[str, ...], shares: Mapping[str, float]) -> str:
-    """The split a row falls into: a point in [0, 1) from the texts, among the running shares."""
-    digest = hashlib.sha256("\x1f".join(row).encode()).digest()
+def _place(texts: tuple[str, ...], shares: Mapping[str, float]) -> str:
+    """The split texts fall into: a point in [0, 1) from them, among the running shares."""
+    digest = hashlib.sha256("\x1f".join(texts).encode()).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     for name, share in shares.items():
         if point < share:

@@ -21,9 +21,9 @@ from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.scored_pairs import NUM_SPECIALS, ScoredPairs, features_of, texts_in_order
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
-from tfpt.pipelines.splits import TRAIN, Source, read_splits
+from tfpt.pipelines.splits import TRAIN, VALIDATION, Source, read_splits
 from tfpt.pipelines.tables import Table
-from tfpt.pipelines.text_groups import TextGroups, count_ambiguous, group_texts
+from tfpt.pipelines.text_groups import TextGroups, count_ambiguous, divide_pairs, group_texts
 from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.values import class_of, score_of
 
@@ -192,7 +192,8 @@ def text_embedding(
     Args:
         name: As `text_classification` takes it; where there is no label files may be .txt, too, of
             which each line is a text. Labels of validation and test rows need not be those of the
-            training rows.
+            training rows. Of one file of pairs those that share a text, or are joined by others
+            that do, fall into one split.
         tokenizer: Texts are tokenized once, here, and packed anew in each batch.
         sequence_length: T, at least 3; longer texts are cut.
         batch_size: B, a multiple of 2, or of the 3 columns, and at least twice that.
@@ -214,6 +215,12 @@ def text_embedding(
         for split, table in tables.items()
     }
     _check_groups(tables[TRAIN], splits[TRAIN])
+    if splits[VALIDATION].kind == LABELS and splits[VALIDATION].sizes.max() < 2:
+        raise ValueError(
+            f"{tables[VALIDATION].source}: no label of the {VALIDATION} rows has two different "
+            "texts, so that their loss is nothing in every epoch and tells none from another. Hold "
+            "out more rows of fewer labels."
+        )
     for split, table in tables.items():
         _warn(table, splits[split])
     return TextEmbedding(
@@ -233,6 +240,7 @@ def _read(source: Source, columns: EmbeddingColumns) -> dict[str, Table]:
         label=columns.label or columns.score,
         read_label=score_of if columns.score else class_of,
         known_labels=False,
+        divide=divide_pairs if columns.kind == PAIRS else None,
     )
     least = columns.least_score
     if least is None:

@@ -4,7 +4,7 @@ Shape letters: N rows of a split, C texts of a row, U different texts, G groups.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from scipy import sparse
 
 from tfpt.pipelines.embedding_columns import LABELS, PAIRS
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE
+from tfpt.pipelines.splits import divide_by
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -90,10 +91,39 @@ def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int)
         for text, label in zip(rows[:, 0].tolist(), table.labels, strict=True):
             first.setdefault(text, label)
         names = [first[text] for text in range(num_texts)]
-        groups = np.unique(names, return_inverse=True)[1].astype(np.int32)
+        numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+        groups = np.array([numbers[name] for name in names], np.int32)
     else:
         groups = np.arange(num_texts, dtype=np.int32)
     return TextGroups(kind=kind, tokens=tokens, rows=rows, groups=groups)
+
+
+def divide_pairs(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
+    """Deal pairs out to splits so that texts which pairs join, however far, are of one split.
+
+    The division follows from the texts alone: a group falls where its first one in the order of
+    the alphabet does. Capitals and white space make no other text.
+
+    Args:
+        table: Of two columns, or of three, whose third text joins nothing.
+        shares: By the name of the split.
+
+    Raises:
+        ValueError: A split has no pair.
+    """
+    numbers: dict[str, int] = {}
+    pairs = np.array(
+        [
+            [numbers.setdefault(" ".join(one.casefold().split()), len(numbers)) for one in row[:2]]
+            for row in table.rows
+        ]
+    )
+    groups = _joined(pairs, len(numbers)).tolist()
+    first: dict[int, str] = {}
+    for text, group in zip(numbers, groups, strict=True):
+        first[group] = min(text, first.get(group, text))
+    keys = [(first[groups[one]],) for one in pairs[:, 0].tolist()]
+    return divide_by(table, keys, shares)
 
 
 def number_texts(

@@ -45,7 +45,7 @@ ROWS: list[tuple[set[str], str]] = [
     (
         {
             *("callbacks", "failures", "watching", "watched_rows", "preemption", "training"),
-            *("clock", "dry_run", "seeds", "sweeps"),
+            *("clock", "dry_run", "preparation", "seeds", "sweeps"),
         },
         "open",
     ),

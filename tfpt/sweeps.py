@@ -156,10 +156,10 @@ def check(recipe: ModuleType, planned: Sequence[Combination], out: str | Path) -
 
     Raises:
         FileExistsError: OUT is a run folder, or something else has the place of the link in it.
-        ValueError, FileNotFoundError: A field decides what the MONITOR measures, a combination
-            does not fit the run that it begins with, or that run or the vocabulary is not there.
+        ValueError, FileNotFoundError: A field decides what the MONITOR measures; or as
+            `preparation.fine_tuning` raises them, of any combination.
     """
-    from tfpt import taking_over  # which loads TensorFlow
+    from tfpt import preparation  # which loads TensorFlow
 
     for field in planned[0].values:
         if field in (*_VALIDATION_ROWS, *getattr(recipe, "CHANGES_MONITOR", ())):
@@ -176,11 +176,11 @@ def check(recipe: ModuleType, planned: Sequence[Combination], out: str | Path) -
         )
     checked = []
     for one in planned:
-        # Once for what is the same: the weights to begin with are compared with their checksums.
-        parts = [getattr(one.settings, name, None) for name in ("start", "model", "data")]
-        parts.append(one.settings.training.adaptation)
+        # Once for what is the same: weights are compared with their checksums, data is read.
+        numbers = replace(one.settings.training, learning_rate=1.0)
+        parts = replace(one.settings, seed=0, training=numbers)
         if parts not in checked:
-            taking_over.start_of(one.settings, recipe)
+            preparation.fine_tuning(recipe, one.settings)
             checked.append(parts)
 
 

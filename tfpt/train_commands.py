@@ -185,7 +185,7 @@ def _train(title: str, module: ModuleType, settings: Any, out: str | None) -> No
     quiet_tensorflow()
     from tfpt import callbacks, console, distribution, preemption, training
 
-    train = training.pretrain if title == "Pre-training" else training.finetune
+    train = training.finetune if hasattr(module, "report") else training.pretrain
     try:
         with console.progress(title) as move:
             bar = callbacks.Report(move, console.err.print, settings.training.batch_size)

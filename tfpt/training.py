@@ -17,6 +17,7 @@ from tfpt import (
     objectives,
     optimization,
     pipelines,
+    preparation,
     schedules,
     taking_over,
     transfer,
@@ -147,6 +148,8 @@ def fit(
     # What was measured after the checkpoint is measured again.
     records = [record for record in history(run) if record["step"] <= done]
     if _has_ended(model) or was_stopped(records, monitor, patience):
+        for one in callbacks:  # as `fit` does
+            one.set_model(model)
         return history(run)
     strategy = model.distribute_strategy
     dataset = distribution.distribute(strategy, batches, done)
@@ -328,17 +331,7 @@ def finetune(
         FloatingPointError: The loss is not finite any more.
     """
     numbers: config.FineTuning = settings.training
-    distribution.keep_memory()
-    distribution.threads(numbers.step.cpu_shards)
-    source, settings, tokenizer = taking_over.start_of(settings, recipe)
-    strategy = distribution.strategy(numbers.strategy)
-    distribution.rows_per_device(strategy, numbers.batch_size)
-    data = recipe.dataset(settings, tokenizer)
-    if data.steps_per_epoch % numbers.step.steps_per_execution:
-        raise ValueError(
-            f"`training.step.steps_per_execution` is {numbers.step.steps_per_execution}, but the "
-            f"{data.steps_per_epoch} steps of an epoch are no multiple of it. Choose a divisor."
-        )
+    source, settings, tokenizer, strategy, data = preparation.fine_tuning(recipe, settings)
     run = Run(
         out,
         tokenizer=tokenizer,

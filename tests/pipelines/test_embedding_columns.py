@@ -10,6 +10,7 @@ from tfpt.pipelines import EmbeddingColumns
     [
         ({"text": ("a", "b"), "label": "l"}, "grouped by pairs or by a label: .* a, b and the lab"),
         ({"text": tuple("abcd")}, r"`text` is a tuple of one column, .* received \('a', 'b', 'c'"),
+        ({"text": ("a", "a")}, "A text cannot be its own partner: received the columns a, a"),
         ({"text": ()}, r"`text` is a tuple of one column, .* received \(\)"),
         ({"text": "text"}, "`text` is a tuple of one column, .* received 'text'"),
         ({"score": "s", "least_score": 1.0}, "A score is of pairs: .* one column of text, text"),

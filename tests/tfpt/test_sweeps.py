@@ -10,7 +10,7 @@ import tiny_bert
 from click.testing import CliRunner
 from run_folders import a_run
 
-from tfpt import callbacks, config, evaluation, sweeps, training
+from tfpt import callbacks, config, distribution, evaluation, sweeps, training
 from tfpt.cli import main
 from tfpt.recipes import answer, classify, embed, score, tag
 
@@ -156,7 +156,9 @@ def test_a_combination_with_a_run_that_broke_is_not_chosen(tmp_path):
         sweeps.choose(found, tmp_path, classify.MONITOR, {paths[1]: "", paths[2]: ""})
 
 
-def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing(given, tmp_path):
+def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing(
+    given, tmp_path, monkeypatch
+):
     out = tmp_path / "runs"
     command = (*given, "--sweep", f"{RATES}=1e-8,1e-2", "--out", out)
     result = invoked(*command)
@@ -184,10 +186,14 @@ def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing
     assert (out / "best-run").resolve() == good.resolve()
     assert len(list(out.glob("events.out.tfevents.*"))) == 1
 
+    released = []
+    monkeypatch.setattr(distribution, "release", released.append)
     steps = sorted(out.glob("*/*/checkpoints/*"))
     again = invoked(*command)
     assert again.exit_code == 0, again.output
     assert again.output.count("was complete already") == 2
+    # Those that nothing was left to train of too, and the one that was evaluated.
+    assert [type(one).__name__ for one in released] == ["Model"] * 3
     assert sorted(out.glob("*/*/checkpoints/*")) == steps
     assert json.loads((out / "sweep.json").read_text()) == record
     assert len(list(out.glob("events.out.tfevents.*"))) == 1
@@ -240,6 +246,23 @@ def test_a_later_value_that_is_not_there_is_told_before_the_first_is_trained(giv
     result = invoked(*rest, "--sweep", f"{there},{tmp_path}/no", "--out", tmp_path / "runs")
     assert result.exit_code == 1
     assert f"{tmp_path}/no" in result.output.splitlines()[-1]
+    assert "Fine-tuning" not in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("swept", "told"),
+    [
+        ("data.label=label,no", "no column `no`"),
+        ("training.step.steps_per_execution=1,7", "are no multiple of it. Choose a divisor."),
+    ],
+)
+def test_what_does_not_fit_the_data_is_told_before_the_first_is_trained(
+    given, tmp_path, swept, told
+):
+    result = invoked(*given, "--sweep", swept, "--out", tmp_path / "runs")
+    assert result.exit_code == 1
+    assert told in result.output.splitlines()[-1]
     assert "Fine-tuning" not in result.output
     assert not (tmp_path / "runs").exists()
 
