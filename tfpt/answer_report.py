@@ -47,6 +47,8 @@ class AnswerReport:
     num_answerable: int
     num_unanswerable: int
     no_answer_threshold: float | None  # see `Found.answer`; None: something is always answered
+    # Whether it was chosen on questions of their own, or on those reported, which flatters it.
+    has_own_threshold: bool
     answers: dict[str, str]  # what was answered, by the id of the question
     num_windows: int
     accuracy: float  # share of windows whose first and last token are right
@@ -62,6 +64,12 @@ class AnswerReport:
             "loss": self.loss,
         }
 
+    @property
+    def _source_of_threshold(self) -> str | None:
+        if self.no_answer_threshold is None:
+            return None
+        return "validation" if self.has_own_threshold else "the questions reported"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the answers as plain values, ready for JSON."""
         parts = {
@@ -73,6 +81,7 @@ class AnswerReport:
             "num_windows": self.num_windows,
             **self.measures,
             "no_answer_threshold": self.no_answer_threshold,
+            "no_answer_threshold_from": self._source_of_threshold,
             **{
                 name: {"num_questions": count, "exact_match": score.exact_match, "f1": score.f1}
                 for name, (score, count) in parts.items()
@@ -123,6 +132,7 @@ def evaluate_answers(model: keras.Model, asked: Asked) -> AnswerReport:
         num_answerable=len(of_answerable),
         num_unanswerable=len(of_unanswerable),
         no_answer_threshold=threshold,
+        has_own_threshold=asked.validation is not None,
         answers=dict(zip(asked.split.questions.ids, answers, strict=True)),
         num_windows=asked.split.num_windows,
         accuracy=accuracy,

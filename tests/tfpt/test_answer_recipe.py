@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -173,6 +174,30 @@ def test_the_threshold_of_an_export_is_that_of_the_last_evaluation(
     (tmp_path / "run" / "evaluation.json").unlink()
     with pytest.warns(UserWarning, match="run was not evaluated, which chooses when there is no"):
         assert export.export_run(answer, tmp_path / "run", tmp_path) == (None,)
+
+
+def test_where_all_questions_have_an_answer_one_is_always_given(folder, tmp_path, monkeypatch):
+    """As of SQuAD 1.1, whose files do not say so either."""
+    for name in ("train", "dev", "test"):
+        content = json.loads((folder / f"{name}.json").read_text())
+        content["version"] = "1.1"
+        for paragraph in content["data"][0]["paragraphs"]:
+            (asked,) = paragraph["qas"]
+            if asked.pop("is_impossible"):
+                paragraph["qas"] = []
+        (tmp_path / f"{name}-v1.1.json").write_text(json.dumps(content))
+    settings = settings_of(folder, **{"data.name": tmp_path, "training.epochs": 1})
+    run = training.finetune(answer, settings, tmp_path / "run", verbose=0)
+    report = evaluation.evaluate_run(answer, run.path)
+    assert (report.num_answerable, report.num_unanswerable) == (16, 0)
+    assert report.no_answer_threshold is None
+    assert all(report.answers.values())
+    monkeypatch.setattr(
+        writer, "saved_answerer", lambda *_, no_answer_threshold, **__: (no_answer_threshold,)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert export.export_run(answer, run.path, tmp_path) == (None,)
 
 
 @pytest.mark.slow

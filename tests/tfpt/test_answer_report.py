@@ -75,7 +75,7 @@ def context(length, **words):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("questions")
     splits = {
-        "train": [question("t", "w1 w20", "w1")],
+        "train": [question("t", "w1\u3002 w20", "w1\u3002")],
         # Answered by 9, by 1 (wrong); none, by 2 and by nothing: best between 2 and 9.
         "dev": [
             question("d1", context(20, at_15="w9"), "w9"),
@@ -107,6 +107,7 @@ def test_a_report_puts_answers_together_and_chooses_the_threshold_on_validation(
     # 5 - 18 = -13 (right) and 5 - 4 = 1 (there is none): half way is -6, and d2, 5 - 2 = 3, is
     # wrong either way.
     assert report.no_answer_threshold == -6.0
+    assert report.to_dict()["no_answer_threshold_from"] == "validation"
     # Differences -11, -9, -1, 3 and much more: only the first two are below.
     assert report.answers == {"e1": "w8", "e2": "w7", "e3": "", "e4": "", "e5": ""}
     # Exact: e1, e4, e5. e2 is "w7" of "w7 w23": 2/3. e3 is missed.
@@ -138,6 +139,7 @@ def test_a_report_is_plain_values(data):
     told = json.loads(json.dumps(report.to_dict()))
     assert list(report.measures) == ["exact_match", "f1", "window_accuracy", "loss"]
     assert told["num_questions"] == 4
+    assert told["no_answer_threshold_from"] == "the questions reported"
     assert told["exact_match"] == 0.75
     assert told["answerable"] == {"num_questions": 2, "exact_match": 0.5, "f1": 0.5}
     assert told["unanswerable"] == {"num_questions": 2, "exact_match": 1.0, "f1": 1.0}
@@ -149,11 +151,14 @@ def test_without_questions_that_have_no_answer_something_is_always_answered(data
     calm = asked(data, "train")
     report = evaluate_answers(Told(), asked(data, "test", validation=calm))
     assert report.no_answer_threshold is None
+    assert report.to_dict()["no_answer_threshold_from"] is None
     assert report.answers["e4"] == "w1"
     assert report.unanswerable == Score(0, 0)
     assert answer_report.find_answers(Told(), calm)[0][:3] == ("w1", 0, 2)
 
 
-def test_by_characters_answers_are_compared_as_of_cmrc(data):
-    report = evaluate_answers(Told(), asked(data, "train", by_words=False))
-    assert (report.total, report.unanswerable) == (Score(1, 1), Score(0, 0))
+@pytest.mark.parametrize(("by_words", "right"), [(True, 0), (False, 1)])
+def test_a_chinese_full_stop_counts_by_words_and_not_by_characters(data, by_words, right):
+    report = evaluate_answers(Told(), asked(data, "train", by_words=by_words))
+    assert report.answers == {"t": "w1"}
+    assert (report.total, report.unanswerable) == (Score(right, right), Score(0, 0))

@@ -64,6 +64,13 @@ def test_two_replicas_log_what_one_device_logs(results):
         assert there == pytest.approx(here, abs=2e-5)
 
 
+def test_all_replicas_of_a_released_model_hold_no_weight(results):
+    (one,), left = results["one"]["released"]
+    assert one > 0
+    assert left == [0]
+    assert results["mirrored"]["released"] == [[one, one], [0, 0]]
+
+
 def test_a_checkpoint_of_two_replicas_is_restored_on_one_device(trained):
     model = tiny_bert.compiled(tiny_bert.pretrainer(seed=2))
     run = training.Run(trained / "mirrored", tokenizer=tiny_bert.TOKENIZER)
