@@ -15,6 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from tfpt.pipelines.connected import components
 from tfpt.pipelines.decoding import read_lines
 from tfpt.pipelines.files import is_file
 from tfpt.pipelines.streams import split_ending, whole_file
@@ -108,8 +111,8 @@ def read_questions(path: str, *, misplaced: str = "error") -> Questions:
 def divide_documents(questions: Questions, shares: Mapping[str, float]) -> dict[str, Questions]:
     """Deal out the documents of questions by a hash of what names them.
 
-    The same on any machine. Each split but the first has its share of the documents, rounded, and
-    at least one; the first has the others.
+    The same on any machine. Documents that have a context in common count as one. Each split but
+    the first has its share of the documents, rounded, and at least one; the first has the others.
 
     Args:
         questions: Of a file.
@@ -118,7 +121,8 @@ def divide_documents(questions: Questions, shares: Mapping[str, float]) -> dict[
     Raises:
         ValueError: There are too few documents.
     """
-    order = sorted(set(questions.documents), key=_hash)
+    documents = _distinct(questions)
+    order = sorted(set(documents), key=_hash)
     first, *others = shares
     counts = {name: max(1, round(shares[name] * len(order))) for name in others}
     if sum(counts.values()) >= len(order):
@@ -130,9 +134,27 @@ def divide_documents(questions: Questions, shares: Mapping[str, float]) -> dict[
     for name, count in counts.items():
         split_of |= dict.fromkeys(order[len(split_of) : len(split_of) + count], name)
     places: dict[str, list[int]] = {name: [] for name in shares}
-    for number, document in enumerate(questions.documents):
+    for number, document in enumerate(documents):
         places[split_of.get(document, first)].append(number)
     return {name: questions.select(chosen) for name, chosen in places.items()}
+
+
+def _distinct(questions: Questions) -> list[str]:
+    """The document of each question, the same for those that share a context: the first by name."""
+    names = sorted(set(questions.documents))
+    numbers = {name: number for number, name in enumerate(names)}
+    known: dict[str, int] = {}  # a document that has the context
+    pairs = np.array(
+        [
+            (known.setdefault(context, numbers[document]), numbers[document])
+            for (_, context), document in zip(questions.rows, questions.documents, strict=True)
+        ]
+    )
+    groups = components(pairs, len(names)).tolist()
+    first: dict[int, str] = {}
+    for name, group in zip(names, groups, strict=True):
+        first.setdefault(group, name)
+    return [first[groups[numbers[document]]] for document in questions.documents]
 
 
 def _hash(text: str) -> bytes:

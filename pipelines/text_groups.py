@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
-from scipy import sparse
 
+from tfpt.pipelines.connected import components
 from tfpt.pipelines.embedding_columns import LABELS, PAIRS
 from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE
 from tfpt.pipelines.splits import divide_by
@@ -85,7 +85,7 @@ def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int)
     if kind == PAIRS:
         if rows.shape[1] > 2:
             _check_negatives(table, rows)
-        groups = _joined(rows[:, :2], num_texts)
+        groups = components(rows[:, :2], num_texts)
     elif kind == LABELS:
         first: dict[int, str] = {}
         for text, label in zip(rows[:, 0].tolist(), table.labels, strict=True):
@@ -118,7 +118,7 @@ def divide_pairs(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
             for row in table.rows
         ]
     )
-    groups = _joined(pairs, len(numbers)).tolist()
+    groups = components(pairs, len(numbers)).tolist()
     first: dict[int, str] = {}
     for text, group in zip(numbers, groups, strict=True):
         first[group] = min(text, first.get(group, text))
@@ -171,13 +171,6 @@ def count_ambiguous(table: Table, rows: np.ndarray) -> int:
     for text, label in zip(rows[:, 0].tolist(), table.labels, strict=True):
         labels.setdefault(text, set()).add(label)
     return sum(len(of_text) > 1 for of_text in labels.values())
-
-
-def _joined(pairs: np.ndarray, num_texts: int) -> np.ndarray:
-    """int32 (U,): groups of texts that are connected by pairs, int32 (N, 2)."""
-    ones = np.ones(len(pairs), np.int8)
-    graph = sparse.coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(num_texts, num_texts))
-    return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int32)
 
 
 def _check_negatives(table: Table, rows: np.ndarray) -> None:

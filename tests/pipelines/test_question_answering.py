@@ -173,6 +173,9 @@ def test_what_is_cut_or_not_learned_is_warned_about_once_with_the_counts(tmp_pat
     assert [set(one.tolist()) for one in counts] == [{1.0}, {0.0}, {0.0}, {1.0}]
     assert split.labels[split.windows.question == 3].tolist() == [[7, 7], [4, 4]]
     assert split.labels[0].tolist() == [5, 5]  # behind a question of three tokens
+    # They are not trained on: one window of "long", two of "half".
+    assert data.steps_per_epoch == 3
+    assert len(rows_of(data.train)) == len(set(rows_of(data.train_batches().take(3)))) == 3
 
 
 def test_questions_that_teach_nothing_are_refused(tmp_path, tokenizer):

@@ -174,6 +174,18 @@ def test_of_one_article_each_paragraph_is_a_document(tmp_path):
     assert len(set(untitled.documents)) == 3
 
 
+def test_documents_with_a_context_in_common_are_dealt_out_as_one(tmp_path):
+    content = articles([f"document {number}" for number in range(12)])
+    for number, article in enumerate(content["data"]):
+        article["paragraphs"][0]["context"] = f"text {number // 4}"  # four documents each
+    parts = divide_documents(
+        read_questions(written(tmp_path, content)), {"train": 0.4, "validation": 0.3, "test": 0.3}
+    )
+    contexts = [{context for _, context in part.rows} for part in parts.values()]
+    assert [len(one) for one in contexts] == [1, 1, 1]
+    assert len(set.union(*contexts)) == 3
+
+
 def test_too_few_documents_cannot_be_dealt_out(tmp_path):
     questions = read_questions(written(tmp_path, articles(["a", "b"])))
     assert len(divide_documents(questions, {"train": 0.9, "validation": 0.1})["validation"]) == 3
