@@ -238,7 +238,7 @@ def test_texts_alone_train_an_adapted_encoder_that_is_exported(run, sets, tmp_pa
         (["data.similarity=no.csv"], "There is no file no.csv."),
         (["data.similarity_columns=0,1"], "`similarity_columns` of Data must be two columns of"),
         (["data.similarity_columns=0,1,3"], "scored.csv: there is no column 3; the 3 columns of"),
-        (["data.text=0,1,1", "data.label="], "a multiple of 3, at least 6; received 32."),
+        (["data.text=0,1,2", "data.label="], "a multiple of 3, at least 6; received 32."),
         (
             ["training.transfer.trained_layers=0"],
             "`trained_layers` of Transfer must be more than 0",
