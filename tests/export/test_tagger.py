@@ -41,6 +41,14 @@ TOKENIZERS = {
     "sentencepiece": train_unigram(DOCUMENTS, 75),
 }
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+# Where each kind is a process of its own; the kinds differ in nothing but what they are made of.
+ONE_KIND = pytest.mark.parametrize(
+    "kind",
+    [
+        "byte pair",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("wordpiece", "sentencepiece")),
+    ],
+)
 SEPARATORS = pytest.mark.parametrize("separator", [" ", ""])
 COLUMNS = ("label", "text", "score", "start", "end", "char_start", "char_end")
 
@@ -249,7 +257,7 @@ def test_what_does_not_fit_a_tagger_is_refused(tmp_path, arguments, message):
     assert not (tmp_path / "ner").exists()
 
 
-@KINDS
+@ONE_KIND
 def test_without_tensorflow_text_tokens_are_taken_alone_and_a_warning_says_so(kind, tmp_path):
     TOKENIZERS[kind].save(tmp_path / "tokenizer")
     script = Path(__file__).with_name("export_without_text.py")

@@ -1,6 +1,17 @@
-"""Tags of words, such as named entities or slots, by a pre-trained encoder.
+r"""Tags of words, such as named entities or slots, by a pre-trained encoder.
 
 tfpt finetune tag --from runs/bert --set data.name=ner --out runs/ner
+
+Measured on WNUT-17 (emerging and rare entities, Derczynski et al. 2017,
+https://aclanthology.org/W17-4418; 3,394 training and 1,287 test sentences) with the weights of
+all-MiniLM-L6-v2, mean and deviation of three seeds, no search for better numbers: F1 of whole
+entities 40.7% +- 1.8, precision 52.5% +- 1.0, recall 33.3% +- 2.8. 18 test sentences are cut at 94
+tokens; what is lost counts as missed.
+
+tfpt finetune tag --from runs/minilm --set data.name=wnut17train.conll \
+    --set data.validation=emerging.dev.conll --set data.test=emerging.test.annotated \
+    --set data.sequence_length=96 --set training.learning_rate=3e-4 --set training.epochs=5 \
+    --set training.product_dtype=bfloat16 --set training.step.cpu_shards=2 --seeds 3
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow
