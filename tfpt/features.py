@@ -94,6 +94,6 @@ OUTPUTS = {
         "float32", ("B", "2", "T"), "logits of each token to be the first, and the last"
     ),
     SEQUENCE_OUTPUT: Tensor("float32", ("B", "T", "H"), "states of the last layer"),
-    POOLED_OUTPUT: Tensor("float32", ("B", "H"), "tanh projection of the [CLS] state"),
+    POOLED_OUTPUT: Tensor("float32", ("B", "H"), "projection of the [CLS] state, by tanh"),
     MASKED_OUTPUT: Tensor("float32", ("B", "P", "H"), "states of the last layer at masks"),
 }

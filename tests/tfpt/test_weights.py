@@ -21,7 +21,13 @@ from tfpt import models, objectives, pipelines, weights
 from tfpt.cli import main
 
 DATA = Path(__file__).parent.parent / "data"
-FAMILIES = ("bert", "bert_classifier", "roberta", "electra", "distilbert")
+CLASSIFIERS = (
+    "bert_classifier",
+    "roberta_classifier",
+    "electra_classifier",
+    "distilbert_classifier",
+)
+FAMILIES = ("bert", "roberta", "electra", "distilbert", *CLASSIFIERS)
 BOUND = 1e-5
 
 
@@ -77,7 +83,7 @@ def test_outputs_are_those_of_torch(name):
     )
     if "pooled" in expected:
         np.testing.assert_allclose(states["pooled_output"], expected["pooled"], atol=BOUND)
-    if name == "bert_classifier":
+    if name in CLASSIFIERS:
         logits = model(inputs)["classification"]
         np.testing.assert_allclose(logits, expected["logits"], atol=BOUND)
         return
@@ -110,7 +116,7 @@ def test_what_is_written_for_transformers_is_what_came_from_there(name, tmp_path
     for key, value in after.items():
         if key == "roberta.embeddings.position_embeddings.weight":
             value, before[key] = value[2:], before[key][2:]  # rows of no position
-        if name == "roberta" and len(before[key]) == 300:
+        if name.startswith("roberta") and len(before[key]) == 300:
             before[key] = before[key][: len(value)]  # and those of no entry
         np.testing.assert_array_equal(value, before[key], err_msg=key)
     there, here = (
@@ -296,8 +302,24 @@ def test_a_checkpoint_is_imported_fine_tuned_and_converted(tmp_path):
     assert "exists. Nothing is overwritten" in told
 
 
-def test_an_imported_classifier_is_a_run_of_a_classifier(tmp_path):
-    code, told = command("import", folder("bert_classifier"), "--out", tmp_path / "run")
+@pytest.mark.parametrize("name", CLASSIFIERS[1:])
+def test_of_a_classifier_the_encoder_alone_is_written_and_read(name, tmp_path):
+    """Where the pooler is the first layer of the head it goes with the head."""
+    checkpoint, model = opened(name)
+    given = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "out", model, to="hugging-face", heads=False, **given)
+    if name == "roberta_classifier":  # whose encoder may have a pooler of its own
+        assert "pooler.dense.weight" in tensors_of(written)
+    else:
+        assert not any("pool" in one or "classifier" in one for one in tensors_of(written))
+        assert not weights.read(written).size.has_pooler
+    alone = weights.read(folder(name), heads=False)
+    assert not alone.groups & {"classification", "pooler"}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_an_imported_classifier_is_a_run_of_a_classifier(name, tmp_path):
+    code, told = command("import", folder(name), "--out", tmp_path / "run")
     assert code == 0, told
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["no", "so", "yes"]
     code, told = command("export", tmp_path / "run", "--out", tmp_path / "models" / "it")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfpt.config import check
+from tfpt.config import check, check_choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class Model:
     embedding_dim: int | None = None  # width of the embeddings; None: hidden_dim. ELECTRA's differs
     norm_epsilon: float = 1e-12  # added to variances; RoBERTa has 1e-5
     has_pooler: bool = True  # False: `pooled_output` is the first state itself
+    pooler_activation: str = "tanh"  # or "gelu", "relu": classifiers of ELECTRA and DistilBERT
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
@@ -30,6 +31,7 @@ class Model:
         width = self.embedding_dim
         check(self, "embedding_dim", width is None or width > 0, "a positive number, or none")
         check(self, "norm_epsilon", self.norm_epsilon > 0, "a positive number")
+        check_choice(self, "pooler_activation", ("tanh", "gelu", "relu"))
         check(
             self,
             "num_heads",

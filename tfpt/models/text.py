@@ -86,7 +86,7 @@ def encoder(
     first = StatesAt(name="text_states")(x, inputs[features.TEXT_POSITIONS]) if packed else x[:, 0]
     if size.has_pooler:
         pooled = Linear(size.hidden_dim, product_dtype=product_dtype, name="pooler")(first)
-        first = keras.layers.Activation("tanh", name="pooled")(pooled)
+        first = keras.layers.Activation(size.pooler_activation, name="pooled")(pooled)
     outputs = {features.SEQUENCE_OUTPUT: x, features.POOLED_OUTPUT: first}
     return keras.Model(inputs, outputs, name="encoder")
 

@@ -40,11 +40,13 @@ def check_epsilon(size: models.Model, name: str) -> None:
 
 def check_bert(size: models.Model, tokenizer: TextTokenizer, name: str) -> WordPiece:
     """The tokenizer; a ValueError for a model, or a vocabulary, that is not of BERT's own form."""
-    if (size.num_segments, size.has_pooler, size.embedding_dim) != (2, True, None):
+    form = size.num_segments, size.has_pooler, size.pooler_activation, size.embedding_dim
+    if form != (2, True, "tanh", None):
         raise ValueError(
-            f"{name} has two segments, a pooler, and embeddings as wide as its states; this model "
-            f"has num_segments={size.num_segments}, has_pooler={size.has_pooler}, "
-            f"embedding_dim={size.embedding_dim}. Write it for Hugging Face."
+            f"{name} has two segments, a pooler by tanh, and embeddings as wide as its states; "
+            f"this model has num_segments={size.num_segments}, has_pooler={size.has_pooler}, "
+            f"pooler_activation={size.pooler_activation}, embedding_dim={size.embedding_dim}. "
+            "Write it for Hugging Face."
         )
     if not isinstance(tokenizer, WordPiece):
         raise ValueError(f"{name} takes a WordPiece vocabulary; this one is {tokenizer.kind}.")

@@ -4,6 +4,7 @@ No torch is needed, and no pickle is read: it can run code.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,10 @@ class Family:
     numbers: Mapping[str, str]
     # Patterns of what stands for nothing: weights that are another one, and counters.
     ignored: tuple[str, ...] = ()
-    has_pooler: bool = True
+    # Of classifiers whose head has two layers: the first one is our pooler, with this activation.
+    classifier: tuple[Line, ...] = ()
+    pooler_activation: str = "tanh"
+    has_pooler: bool = True  # where there is no such head
     num_before: int = 0  # rows of positions before the first
 
 
@@ -78,6 +82,7 @@ FAMILIES = {
     ),
     "roberta": Family(
         table=tables.ROBERTA,
+        classifier=tables.ROBERTA_CLASSIFIER,
         prefix="roberta.",
         numbers=_NUMBERS,
         ignored=(_POSITION_IDS, r"lm_head\.decoder\.(weight|bias)"),
@@ -85,6 +90,8 @@ FAMILIES = {
     ),
     "electra": Family(
         table=tables.ELECTRA,
+        classifier=tables.ELECTRA_CLASSIFIER,
+        pooler_activation="gelu",
         prefix="electra.",
         numbers=_NUMBERS,
         ignored=(_POSITION_IDS, r"generator_lm_head\.weight", r"discriminator_predictions\..*"),
@@ -92,6 +99,8 @@ FAMILIES = {
     ),
     "distilbert": Family(
         table=tables.DISTILBERT,
+        classifier=tables.DISTILBERT_CLASSIFIER,
+        pooler_activation="relu",
         prefix="distilbert.",
         numbers=_DISTILBERT_NUMBERS,
         ignored=(r"vocab_projector\.weight",),
@@ -117,7 +126,14 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
     tensors = _Tensors(path, family.prefix)
     num_layers = _number(config, family, "num_layers", path)
     # None is what RoBERTa's has where it is left out of the file.
-    rules = _rules(family, num_layers, config.get("pad_token_id"))
+    table = family.table
+    if heads and family.classifier:
+        first = {
+            name for line in family.classifier if line.ours == "pooler" for name in line.theirs
+        }
+        if any(f"{name}{PYTORCH.kernel}" in tensors.names for name in first):
+            table = family.classifier
+    rules = _rules(table, num_layers, config.get("pad_token_id"))
     groups = mapping.groups_in(rules, tensors.names)
     ignored = list(family.ignored)
     if not heads:
@@ -143,9 +159,9 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
     )
 
 
-def _rules(family: Family, num_layers: int, pad_id: int | None) -> list[mapping.Rule]:
+def _rules(table: Sequence[Line], num_layers: int, pad_id: int | None) -> list[mapping.Rule]:
     """The table written out; RoBERTa counts positions from the one after the id of padding."""
-    found = mapping.rules(family.table, PYTORCH, num_layers)
+    found = mapping.rules(table, PYTORCH, num_layers)
     if pad_id is None:
         return found
     return [replace(one, num_before=pad_id + 1) if one.num_before else one for one in found]
@@ -157,18 +173,20 @@ def family_of(size: models.Model) -> str:
     Raises:
         ValueError: None has.
     """
-    form = size.num_segments, size.has_pooler, size.embedding_dim is None
-    if form == (2, True, True):
+    pooler = size.pooler_activation if size.has_pooler else None
+    form = size.num_segments, pooler, size.embedding_dim is None
+    if form == (2, "tanh", True):
         return "bert"
-    if form == (1, True, True):
+    if form == (1, "tanh", True):
         return "roberta"
-    if form == (0, False, True):
+    if form in ((0, None, True), (0, "relu", True)):
         return "distilbert"
-    if form[:2] == (2, False):
+    if form[:2] in ((2, None), (2, "gelu")):
         return "electra"
     raise ValueError(
         f"No family of Hugging Face has num_segments={size.num_segments}, "
-        f"has_pooler={size.has_pooler} and embedding_dim={size.embedding_dim} at once."
+        f"has_pooler={size.has_pooler} with pooler_activation={size.pooler_activation}, and "
+        f"embedding_dim={size.embedding_dim} at once."
     )
 
 
@@ -186,13 +204,17 @@ def write(
         check_epsilon(size, "DistilBERT")
     if isinstance(tokenizer, pipelines.SentencePiece):
         raise ValueError(f"{name} of Hugging Face has no vocabulary of SentencePiece.")
-    rules = _rules(family, size.num_layers, tokenizer.pad_id)
+    is_classifier = "classification_head/kernel" in values
+    if not is_classifier and not family.has_pooler:  # the pooler is a part of the head
+        values = {one: value for one, value in values.items() if not one.startswith("pooler/")}
+    table = family.classifier if is_classifier and family.classifier else family.table
+    rules = _rules(table, size.num_layers, tokenizer.pad_id)
     tensors = mapping.all_theirs(rules, values, format_name=f"{name} of Hugging Face")
     groups = {rule.group for rule in rules if rule.ours in values}
     if groups & tables.HEADS:
-        of_heads = {one for rule in rules if rule.group in tables.HEADS for one in rule.theirs}
         tensors = {
-            one if one in of_heads else family.prefix + one: value for one, value in tensors.items()
+            one if re.fullmatch(_OF_HEADS, one) else family.prefix + one: value
+            for one, value in tensors.items()
         }
     safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
     config = _config(name, size, tokenizer, groups, label_names)
@@ -267,7 +289,8 @@ def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> mode
         num_segments=config.get("type_vocab_size", 2) if tables.SEGMENTS in groups else 0,
         embedding_dim=None if width == hidden_dim else width,
         norm_epsilon=config.get("layer_norm_eps", 1e-12),
-        has_pooler=family.has_pooler,
+        has_pooler=family.has_pooler or tables.POOLER in groups,
+        pooler_activation=family.pooler_activation if tables.POOLER in groups else "tanh",
     )
 
 

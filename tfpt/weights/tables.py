@@ -146,6 +146,19 @@ DISTILBERT = (
     _vector("masked_lm_head/bias", "vocab_projector.bias", MASKED_LM),
 )
 
+# Classifiers of texts whose head has two layers, the first of which is our pooler.
+_TWO_LAYERS = (
+    _linear("pooler", "classifier.dense", group=POOLER),
+    _linear("classification_head", "classifier.out_proj", group=CLASSIFICATION),
+)
+ROBERTA_CLASSIFIER = (*(line for line in ROBERTA if line.group != POOLER), *_TWO_LAYERS)
+ELECTRA_CLASSIFIER = (*ELECTRA, *_TWO_LAYERS)
+DISTILBERT_CLASSIFIER = (
+    *DISTILBERT,
+    _linear("pooler", "pre_classifier", group=POOLER),
+    _linear("classification_head", "classifier", group=CLASSIFICATION),
+)
+
 # google-research's checkpoints. The kernel of the next-sentence head is (out, in) there.
 BERT_TF1 = (
     _rows("token_embedding", "bert/embeddings/word_embeddings"),

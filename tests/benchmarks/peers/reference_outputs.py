@@ -23,6 +23,7 @@ TEXTS = [
     "The committee's 3rd report (2019) was never published!",
     "It rained; we stayed inside and read all afternoon long.",
 ]
+CLASSES = {"id2label": {0: "no", 1: "so", 2: "yes"}}
 COMMON = {"vocab_size": 300, "initializer_range": 0.3}
 ENCODER = {
     "hidden_size": 16,
@@ -59,6 +60,9 @@ def main() -> None:
 def families():
     t = transformers
     positions = {"max_position_embeddings": 24}
+    of_roberta = {"max_position_embeddings": 26, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+    of_electra = {**positions, "embedding_size": 8}
+    of_distilbert = {**positions, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
     return {
         "bert": (
             t.BertConfig(**COMMON, **ENCODER, **positions),
@@ -66,29 +70,38 @@ def families():
             wordpiece,
         ),
         "bert_classifier": (
-            t.BertConfig(**COMMON, **ENCODER, **positions, id2label={0: "no", 1: "so", 2: "yes"}),
+            t.BertConfig(**COMMON, **ENCODER, **positions, **CLASSES),
             t.BertForSequenceClassification,
             wordpiece,
         ),
         "roberta": (
-            t.RobertaConfig(
-                **COMMON,
-                **ENCODER,
-                max_position_embeddings=26,
-                type_vocab_size=1,
-                layer_norm_eps=1e-5,
-            ),
+            t.RobertaConfig(**COMMON, **ENCODER, **of_roberta),
             t.RobertaForMaskedLM,
             byte_pair,
         ),
+        "roberta_classifier": (
+            t.RobertaConfig(**COMMON, **ENCODER, **of_roberta, **CLASSES),
+            t.RobertaForSequenceClassification,
+            byte_pair,
+        ),
         "electra": (
-            t.ElectraConfig(**COMMON, **ENCODER, **positions, embedding_size=8),
+            t.ElectraConfig(**COMMON, **ENCODER, **of_electra),
             t.ElectraForMaskedLM,
             wordpiece,
         ),
+        "electra_classifier": (
+            t.ElectraConfig(**COMMON, **ENCODER, **of_electra, **CLASSES),
+            t.ElectraForSequenceClassification,
+            wordpiece,
+        ),
         "distilbert": (
-            t.DistilBertConfig(**COMMON, **positions, dim=16, n_layers=2, n_heads=2, hidden_dim=32),
+            t.DistilBertConfig(**COMMON, **of_distilbert),
             t.DistilBertForMaskedLM,
+            wordpiece,
+        ),
+        "distilbert_classifier": (
+            t.DistilBertConfig(**COMMON, **of_distilbert, **CLASSES),
+            t.DistilBertForSequenceClassification,
             wordpiece,
         ),
     }
@@ -98,11 +111,11 @@ def outputs(model, name: str) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 280, (3, 12), generator=generator)
     mask = (torch.arange(12) < torch.tensor([[12], [7], [10]])).long()
-    if name == "roberta":
+    if name.startswith("roberta"):
         ids = torch.where(mask == 1, ids, 1)  # positions are counted from what is no padding
     segments = (torch.arange(12) >= 5).long().expand(3, -1) * mask
     given = {"input_ids": ids, "attention_mask": mask}
-    if name in ("bert", "bert_classifier", "electra"):
+    if name.startswith(("bert", "electra")):
         given["token_type_ids"] = segments
     with torch.no_grad():
         found = model(**given, output_hidden_states=True)
