@@ -297,6 +297,14 @@ def test_a_checkpoint_is_imported_fine_tuned_and_converted(tmp_path):
         *("--set", "training.epochs=1", "--set", "training.batch_size=8"),
     )
     assert code == 0, told
+    # Its head has one layer, and DistilBERT's two there.
+    written = ("convert", tmp_path / "tuned", "--to", "hugging-face", "--out", tmp_path / "half")
+    code, told = command(*written)
+    assert code == 1
+    assert "A classifier of distilbert has a head of two layers in Hugging Face" in told
+    assert not (tmp_path / "half").exists()
+    code, told = command(*written, "--without-heads")
+    assert code == 0, told
     code, told = command("import", folder("distilbert"), "--out", tmp_path / "run")
     assert code == 1
     assert "exists. Nothing is overwritten" in told

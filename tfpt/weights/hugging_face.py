@@ -208,6 +208,12 @@ def write(
     if not is_classifier and not family.has_pooler:  # the pooler is a part of the head
         values = {one: value for one, value in values.items() if not one.startswith("pooler/")}
     table = family.classifier if is_classifier and family.classifier else family.table
+    if table is family.classifier and "pooler/kernel" not in values:
+        raise ValueError(
+            f"A classifier of {name} has a head of two layers in Hugging Face, this model the "
+            "second one alone: it was not trained with a pooler. Write the encoder alone "
+            "(--without-heads), or export the model."
+        )
     rules = _rules(table, size.num_layers, tokenizer.pad_id)
     tensors = mapping.all_theirs(rules, values, format_name=f"{name} of Hugging Face")
     groups = {rule.group for rule in rules if rule.ours in values}
