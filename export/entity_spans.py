@@ -46,10 +46,11 @@ class Entities(NamedTuple):
 def find_words(texts: tf.Tensor, starts: Any, ends: Any, *, separator: str) -> Words:
     """The words of texts, and the first token that begins within each.
 
-    As `pipelines.token_classification` finds them: what stands between blanks, tabs or line breaks
-    is a word; without a separator, each character is one, and with it those behind it that share
-    its token. Tokens of brackets or quotes that open a word are passed over: most data have them as
-    words of their own.
+    What stands between blanks, tabs or line breaks is a word; without a separator, each character
+    is one, and with it those behind it that share its token. The first token is that of
+    `pipelines.token_classification`, but that tokens of brackets or quotes which open a word are
+    passed over: most data have them as words of their own. Where data keep them at the word, a
+    token is read that was not trained itself.
 
     Args:
         texts: string (B,).

@@ -75,7 +75,7 @@ class Tagger(tf.Module):
     def _find(self, text):
         """string (B,) -> the entities of each text, (B, E), and how many it has; see `saved_model`.
 
-        Each word has the tag of its first token, as in training.
+        Each word has the tag of its first token; see `find_words`.
         """
         tokenizer = self._tokenizer.value
         longest = self._sequence_length - 2

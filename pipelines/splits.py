@@ -7,6 +7,7 @@ and rows of equal texts lie on the same side.
 import hashlib
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os.path import basename
 from pathlib import Path
@@ -228,12 +229,19 @@ def _divide(table: AnyRows, shares: Mapping[str, float]) -> dict[str, AnyRows]:
 def divide_by(
     table: AnyRows, keys: Sequence[tuple[str, ...]], shares: Mapping[str, float]
 ) -> dict[str, AnyRows]:
-    """Deal the rows of a table out by a hash of their keys; rows of one key stay together."""
-    return _dealt_out(table, [_place(key, shares) for key in keys], shares)
+    """Deal the rows of a table out by a hash of their keys; rows of one key stay together.
+
+    Those of a key with more rows than the smallest share are of the first split.
+    """
+    counts = Counter(keys)
+    most = min(shares.values()) * len(table)
+    first = next(iter(shares))
+    parts = [first if counts[key] > most else _place(key, shares) for key in keys]
+    return _dealt_out(table, parts, shares, f" in {len(counts)} groups")
 
 
 def _dealt_out(
-    table: AnyRows, parts: Sequence[str], shares: Mapping[str, float]
+    table: AnyRows, parts: Sequence[str], shares: Mapping[str, float], grouped: str = ""
 ) -> dict[str, AnyRows]:
     """The rows of each part; raises where one has none."""
     tables = {
@@ -242,8 +250,8 @@ def _dealt_out(
     for name, divided in tables.items():
         if not divided.rows:
             raise ValueError(
-                f"{table.source}: its {len(table)} rows are too few to take {name} rows from, by "
-                f"chance {shares[name]:.0%} of them. Give a file of {name} rows."
+                f"{table.source}: its {len(table)} rows{grouped} are too few to take {name} rows "
+                f"from, by chance {shares[name]:.0%} of them. Give a file of {name} rows."
             )
     return tables
 

@@ -5,6 +5,7 @@ of these, U different texts.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -193,7 +194,8 @@ def text_embedding(
         name: As `text_classification` takes it; where there is no label files may be .txt, too, of
             which each line is a text. Labels of validation and test rows need not be those of the
             training rows. Of one file of pairs those that share a text, or are joined by others
-            that do, fall into one split.
+            that do, fall into one split; texts are compared as they are written but for capitals
+            and white space.
         tokenizer: Texts are tokenized once, here, and packed anew in each batch.
         sequence_length: T, at least 3; longer texts are cut.
         batch_size: B, a multiple of 2, or of the 3 columns, and at least twice that.
@@ -234,15 +236,20 @@ def text_embedding(
 
 def _read(source: Source, columns: EmbeddingColumns) -> dict[str, Table]:
     """The rows of each split, of pairs those whose score is large enough."""
+    least = columns.least_score
+
+    def divide(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
+        # First, since pairs that do not mean the same join nothing.
+        return divide_pairs(table if least is None else _alike(table, least), shares)
+
     tables = read_splits(
         source,
         text=columns.text,
         label=columns.label or columns.score,
         read_label=score_of if columns.score else class_of,
         known_labels=False,
-        divide=divide_pairs if columns.kind == PAIRS else None,
+        divide=divide if columns.kind == PAIRS else None,
     )
-    least = columns.least_score
     if least is None:
         return tables
     return {split: _alike(table, least) for split, table in tables.items()}

@@ -102,7 +102,8 @@ def divide_pairs(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
     """Deal pairs out to splits so that texts which pairs join, however far, are of one split.
 
     The division follows from the texts alone: a group falls where its first one in the order of
-    the alphabet does. Capitals and white space make no other text.
+    the alphabet does; one that is larger than the smallest share is of the first split. Texts are
+    compared as they are written but for capitals and white space.
 
     Args:
         table: Of two columns, or of three, whose third text joins nothing.

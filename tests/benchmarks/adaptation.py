@@ -48,6 +48,8 @@ MONITOR = classify.MONITOR
 
 def main() -> None:
     arguments = _parse()
+    names = ("start", "data", "text", "label", "rows", "assignments")
+    labelled.keep_options(arguments.out, {name: getattr(arguments, name) for name in names})
     data = labelled.write_rows(
         arguments.out / "data",
         arguments.data,

@@ -36,6 +36,10 @@ def main() -> None:
     if arguments.side is not None:
         print(json.dumps(_train(arguments, arguments.side)))
         return
+    unlike = {"out", "seeds", "side", "peer_python"}
+    labelled.keep_options(
+        arguments.out, {name: one for name, one in vars(arguments).items() if name not in unlike}
+    )
     data = labelled.write_rows(
         arguments.out / "data", arguments.data, text=arguments.text, label=arguments.label
     )
@@ -53,7 +57,8 @@ def main() -> None:
     for name, values in seconds.items():
         print(f"{name}: {statistics.median(values):.1f} s an epoch")
     ratios = [peer / ours for ours, peer in zip(*seconds.values(), strict=True)]
-    print(f"{PEER} / {OURS}: {statistics.median(ratios):.2f}")
+    dtypes = f"{arguments.peer_dtype} / {arguments.product_dtype}"
+    print(f"{PEER} / {OURS}, products in {dtypes}: {statistics.median(ratios):.2f}")
 
 
 def _parse() -> argparse.Namespace:

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -32,6 +33,20 @@ def write_rows(
     return folder
 
 
+def keep_options(folder: Path, options: Mapping[str, Any]) -> None:
+    """Write what a benchmark was begun with; stop where its folder holds results of other numbers.
+
+    Args:
+        folder: Of results that are not made again.
+        options: Those that change a result.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file, told = folder / "options.json", json.dumps(options, indent=1, default=str)
+    if file.exists() and file.read_text(encoding="utf-8") != told:
+        raise SystemExit(f"{folder} holds results of other options, see {file}; name another.")
+    file.write_text(told, encoding="utf-8")
+
+
 def print_accuracies(correct: Mapping[str, Sequence[Sequence[bool]]]) -> None:
     """Print mean and deviation over seeds, and the difference of two with its 95% interval.
 
@@ -46,7 +61,8 @@ def print_accuracies(correct: Mapping[str, Sequence[Sequence[bool]]]) -> None:
     ]
     for name, rows in both:
         accuracies = rows.mean(axis=1)
-        print(f"{name}: {accuracies.mean():.4f}, deviation {accuracies.std(ddof=1):.4f}")
+        spread = f", deviation {accuracies.std(ddof=1):.4f}" if len(rows) > 1 else ""
+        print(f"{name}: {accuracies.mean():.4f}{spread}")
     difference = there.mean(axis=0) - here.mean(axis=0)
     interval = stats.bootstrap(
         (difference,), np.mean, n_resamples=10_000, rng=np.random.default_rng(0)

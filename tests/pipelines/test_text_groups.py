@@ -53,6 +53,14 @@ def test_capitals_and_white_space_make_no_other_text_and_third_texts_join_nothin
     assert all(set(part.rows) & set(alone) for part in parts.values())
 
 
+def test_a_group_that_is_larger_than_a_share_is_trained_on():
+    for name in ("yes", "no", "maybe", "never"):
+        large = [(f"question {number}", name) for number in range(300)]
+        parts = divide_pairs(table([*large, *random_pairs(300)]), SHARES)
+        assert set(large) <= set(parts["train"].rows)
+
+
 def test_a_split_without_a_pair_is_refused():
-    with pytest.raises(ValueError, match=r"pairs\.csv: its 40 rows are too few to take"):
+    told = r"pairs\.csv: its 40 rows in 1 groups are too few to take"
+    with pytest.raises(ValueError, match=told):
         divide_pairs(table([("all", f"answer {number}") for number in range(40)]), SHARES)

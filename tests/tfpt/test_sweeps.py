@@ -12,7 +12,7 @@ from run_folders import a_run
 
 from tfpt import callbacks, config, distribution, evaluation, sweeps, training
 from tfpt.cli import main
-from tfpt.recipes import answer, classify, embed, score, tag
+from tfpt.recipes import answer, classify, embed, label, score, tag
 
 RATES = "training.learning_rate"
 
@@ -86,10 +86,17 @@ def test_the_order_of_the_fields_names_no_other_folder(tmp_path):
         (embed, "temperature=0.05,0.1"),
         (answer, "data.stride=64,128"),
         (tag, "data.validation=a,b"),
+        (tag, "data.sequence_length=16,128"),
+        (embed, "data.least_score=3,4"),
+        (answer, "data.held_out_rate=0.1,0.2"),
+        (classify, "data.label=a,b"),
+        (score, "data.score=a,b"),
+        (label, "data.separator=;,|"),
     ],
 )
 def test_what_changes_the_meaning_of_the_monitor_cannot_be_chosen_by_it(recipe, swept, tmp_path):
-    found = sweeps.combinations(recipe.config(), [], [swept])
+    scored = ["data.text=a,b", "data.score=s"] if "least_score" in swept else []
+    found = sweeps.combinations(recipe.config(), scored, [swept])
     field = swept.partition("=")[0]
     with pytest.raises(ValueError, match=f"`{field}` changes what {recipe.MONITOR} is measured"):
         sweeps.check(recipe, found, tmp_path / "runs")
@@ -253,7 +260,7 @@ def test_a_later_value_that_is_not_there_is_told_before_the_first_is_trained(giv
 @pytest.mark.parametrize(
     ("swept", "told"),
     [
-        ("data.label=label,no", "no column `no`"),
+        ("training.batch_size=16,0", "batch_size"),
         ("training.step.steps_per_execution=1,7", "are no multiple of it. Choose a divisor."),
     ],
 )

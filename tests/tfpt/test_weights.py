@@ -5,6 +5,7 @@ tests/benchmarks/peers/reference_outputs.py.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -323,6 +324,21 @@ def test_of_a_classifier_the_encoder_alone_is_written_and_read(name, tmp_path):
         assert not weights.read(written).size.has_pooler
     alone = weights.read(folder(name), heads=False)
     assert not alone.groups & {"classification", "pooler"}
+
+
+def test_a_pooler_that_a_classifier_of_roberta_does_not_read_is_passed_over(tmp_path):
+    """Several public ones hold one."""
+    copied = tmp_path / "copied"
+    shutil.copytree(folder("roberta_classifier"), copied)
+    tensors = tensors_of(copied)
+    pooler = {"weight": np.ones((16, 16), np.float32), "bias": np.ones(16, np.float32)}
+    tensors |= {f"roberta.pooler.dense.{name}": value for name, value in pooler.items()}
+    safetensors.numpy.save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    checkpoint = weights.read(copied)
+    model = built(checkpoint)
+    assert checkpoint.assign(model) == []
+    kernel = model.get_layer("pooler").kernel
+    np.testing.assert_array_equal(kernel, tensors["classifier.dense.weight"].T)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfpt.evaluation import ClassificationReport
 
 MONITOR = "val_classification_accuracy"  # the best epoch has most of it
+CHANGES_MONITOR = ("data.label",)  # what is to be told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 # there is no dropout. Of such texts the loss tells how far they are from each other.
 MONITOR = "val_contrastive_loss"
 # The loss is of likenesses divided by the temperature, and of telling a text from all of a batch.
-CHANGES_MONITOR = ("training.batch_size", "temperature", "data.text", "data.label", "data.score")
+CHANGES_MONITOR = (
+    *("training.batch_size", "temperature"),
+    *("data.text", "data.label", "data.score", "data.least_score"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

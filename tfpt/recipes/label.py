@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # The best epoch has least of it: where labels are rare, an accuracy says little.
 MONITOR = "val_multi_label_loss"
+CHANGES_MONITOR = ("data.label", "data.separator")  # what is to be told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfpt.regression_report import RegressionReport
 
 MONITOR = "val_regression_loss"  # the best epoch has least of it
+CHANGES_MONITOR = ("data.score",)  # what is to be told
 
 
 @dataclass(frozen=True, kw_only=True)

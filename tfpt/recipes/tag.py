@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from tfpt.pipelines.token_classification import TaggedSentence
 
 MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
+# They decide which words there are, and which of them a row holds.
+CHANGES_MONITOR = (
+    *("data.sequence_length", "data.separated"),
+    *("data.word", "data.tag", "data.numbered"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,23 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from tfpt import models, pipelines
-from tfpt.pipelines.tokenizer_files import read_json
 from tfpt.weights import hugging_face_tokenizer, mapping, tables
 from tfpt.weights.checkpoint import Checkpoint, check_epsilon
+from tfpt.weights.hugging_face_tensors import WEIGHTS, Tensors, read_object
 from tfpt.weights.tables import PYTORCH, Line
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-# What transformers' TensorFlow classes wrote names and lays out weights in its own way.
-_KERAS = "tf_model.h5"
-_CONVERT_KERAS = (
-    "It is of a TensorFlow class of transformers. Convert it where transformers 4 and torch are "
-    "installed: BertModel.from_pretrained(FOLDER, from_tf=True).save_pretrained(OTHER)."
-)
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +64,7 @@ _ONLY = {
 }
 # What is no part of an encoder, nor of its pooler.
 _OF_HEADS = r"(?!embeddings|encoder\.|transformer\.|pooler\.).*"
+_POOLER = r"pooler\.dense\.(weight|bias)"
 _POSITION_IDS = r"embeddings\.position_ids"
 FAMILIES = {
     "bert": Family(
@@ -116,34 +109,27 @@ def is_folder(path: Path) -> bool:
 
 def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Checkpoint:
     """Open a folder; see `weights.read`."""
-    config = _read_json(path / CONFIG)
+    config = read_object(path / CONFIG)
     family = FAMILIES.get(config.get("model_type", ""))
     if family is None:
         raise ValueError(
             f"{path / CONFIG} tells of a model of type {config.get('model_type')!r}; "
             f"{', '.join(FAMILIES)} can be read."
         )
-    tensors = _Tensors(path, family.prefix)
+    tensors = Tensors(path, family.prefix)
     num_layers = _number(config, family, "num_layers", path)
+    table = _table_of(family, tensors.names) if heads else family.table
     # None is what RoBERTa's has where it is left out of the file.
-    table = family.table
-    if heads and family.classifier:
-        first = {
-            name for line in family.classifier if line.ours == "pooler" for name in line.theirs
-        }
-        if any(f"{name}{PYTORCH.kernel}" in tensors.names for name in first):
-            table = family.classifier
     rules = _rules(table, num_layers, config.get("pad_token_id"))
     groups = mapping.groups_in(rules, tensors.names)
     ignored = list(family.ignored)
+    if table is family.classifier:
+        ignored.append(_POOLER)  # of the encoder, which nothing reads in such a classifier
     if not heads:
         groups -= tables.HEADS
         ignored.append(_OF_HEADS)
-    if tables.CLASSIFICATION in groups and tables.POOLER not in groups:
-        raise ValueError(
-            f"{path} has a classifier and no pooler: it tells something of each token, not of a "
-            "text. To take the encoder alone, pass heads=False (--without-heads)."
-        )
+    if tables.CLASSIFICATION in groups:
+        _check_classes(config, groups, path)
     mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
     tokenizer = hugging_face_tokenizer.read(path, lowercase)
     labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
@@ -157,6 +143,28 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         read=tensors.read,
         label_names=labels,
     )
+
+
+def _table_of(family: Family, names: Set[str]) -> tuple[Line, ...]:
+    """The table of a checkpoint: another one where it is a classifier with a head of two layers."""
+    first = (name for line in family.classifier if line.ours == "pooler" for name in line.theirs)
+    has_two = any(f"{name}{PYTORCH.kernel}" in names for name in first)
+    return family.classifier if has_two else family.table
+
+
+def _check_classes(config: Mapping[str, Any], groups: Set[str], path: Path) -> None:
+    """Raise a ValueError for a head that does not choose one class of a text."""
+    told = ""
+    if tables.POOLER not in groups:
+        told = "has a classifier and no pooler: it tells something of each token, not of a text"
+    elif (kind := config.get("problem_type")) not in (None, "single_label_classification"):
+        told = f"has a head for {kind!r}, and not one class for a text"
+    elif len(config.get("id2label") or (0, 1)) < 2:
+        told = "has a head with one output, which is no class: a regression, or a score of pairs"
+    if told:
+        raise ValueError(
+            f"{path} {told}. To take the encoder alone, pass heads=False (--without-heads)."
+        )
 
 
 def _rules(table: Sequence[Line], num_layers: int, pad_id: int | None) -> list[mapping.Rule]:
@@ -319,70 +327,3 @@ def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path / CONFIG}: id2label does not name the classes 0, 1 and so on.")
     # Two nameless classes are what is left out of a file.
     return tuple(labels[key] for key in sorted(labels, key=int)) or ("LABEL_0", "LABEL_1")
-
-
-class _Tensors:
-    """The tensors of a folder, read from the disk when they are asked for."""
-
-    def __init__(self, path: Path, prefix: str):
-        self._files: dict[str, tuple[Path, str]] = {}
-        for file in _files(path):
-            with _opened(file) as tensors:
-                if (tensors.metadata() or {}).get("format") == "tf":
-                    raise ValueError(f"{file} cannot be read. {_CONVERT_KERAS}")
-                for name in tensors.keys():  # noqa: SIM118 (no mapping)
-                    self._files[_plain(name, prefix)] = file, name
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(self._files)
-
-    def read(self, name: str) -> np.ndarray:
-        file, there = self._files[name]
-        with _opened(file) as tensors:
-            return tensors.get_tensor(there)
-
-
-def _plain(name: str, prefix: str) -> str:
-    """As the encoder alone names it today: without the model it is in, and without gamma, beta."""
-    name = name.removeprefix(prefix)
-    for before, now in ((".gamma", ".weight"), (".beta", ".bias")):
-        if name.endswith(before):
-            return name.removesuffix(before) + now
-    return name
-
-
-def _files(path: Path) -> list[Path]:
-    if (path / WEIGHTS).is_file():
-        return [path / WEIGHTS]
-    if (path / INDEX).is_file():
-        shards = _read_json(path / INDEX).get("weight_map")
-        if not isinstance(shards, dict):
-            raise ValueError(f"{path / INDEX} is damaged: it has no weight_map.")
-        files = sorted({path / Path(name).name for name in shards.values()})
-        if missing := [file.name for file in files if not file.is_file()]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}, which {INDEX} names.")
-        return files
-    if (path / _KERAS).is_file():
-        raise ValueError(f"{path} has its weights in {_KERAS} alone. {_CONVERT_KERAS}")
-    if pickles := [name for name in _PICKLES if (path / name).is_file()]:
-        raise ValueError(
-            f"{path} has its weights in {pickles[0]} alone, which is not read: a pickle can run "
-            f"code. Take {WEIGHTS}, or let transformers write it: "
-            "model.save_pretrained(FOLDER, safe_serialization=True)."
-        )
-    raise FileNotFoundError(f"{path} holds no {WEIGHTS}.")
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return safetensors.safe_open(file, framework="numpy")
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is damaged: {error}. Take a whole file.") from error
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} is damaged: a JSON object is needed.")
-    return content
