@@ -6,11 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tfpt import entities
 
 FOLDER = Path(__file__).parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
+import entity_tagging  # noqa: E402
 import step_work  # noqa: E402
 import turns  # noqa: E402
 
@@ -51,6 +55,20 @@ def test_masks_of_a_row_are_at_different_places_and_never_at_the_first():
     assert all(len(set(row)) == len(row) for row in positions.tolist())
     assert positions.min() >= 1
     assert positions.max() < 128
+
+
+def test_entities_of_sentences_add_up_to_those_of_a_report():
+    names = ["O", "B-org", "I-org", "B-per", "I-per"]
+    random = np.random.default_rng(0)
+    true, predicted = (
+        [tuple(random.choice(names, length)) for length in range(1, 60)] for _ in range(2)
+    )
+    predicted[::2] = true[::2]
+    counts = entity_tagging.entity_counts(true, predicted)
+    total = entities.entity_report(true, predicted, names).total
+    assert len(counts) == len(true)
+    assert 0 < total.num_correct < min(total.num_predicted, total.num_true)
+    assert counts.sum(axis=0).tolist() == [total.num_correct, total.num_predicted, total.num_true]
 
 
 @pytest.mark.benchmark
