@@ -154,9 +154,12 @@ class Answerer(tf.Module):
             for part in tokenizer.tokenize_with_offsets(context, unit="byte")
         )
         windows = find_windows(questions.row_lengths(), tokens.row_lengths(), sizes)
+        tokens, starts, ends = (stretches(part, *windows) for part in (tokens, starts, ends))
         inputs = window_rows(
             tf.gather(questions, windows.question),
-            *(stretches(part, *windows) for part in (tokens, starts, ends)),
+            tokens,
+            starts=starts,
+            ends=ends,
             tokenizer=tokenizer,
             sequence_length=sizes.sequence_length,
         )

@@ -59,9 +59,9 @@ def stretches(texts: tf.RaggedTensor, row: Any, begin: Any, length: Any) -> tf.R
 def window_rows(
     questions: tf.RaggedTensor,
     tokens: tf.RaggedTensor,
+    *,
     starts: tf.RaggedTensor,
     ends: tf.RaggedTensor,
-    *,
     tokenizer: TextTokenizer,
     sequence_length: int,
 ) -> dict[str, tf.Tensor]:

@@ -124,10 +124,13 @@ class QuestionAnswering(SplitBatches):
         question, begin, length = (tf.gather(part, row) for part in split.windows)
         context = tf.gather(split.context_of, question)
         of_contexts = (split.context_tokens, split.starts, split.ends)
+        tokens, starts, ends = (stretches(part, context, begin, length) for part in of_contexts)
         sequence_length = self.windows.sequence_length
         inputs = window_rows(
             tf.gather(split.question_tokens, question),
-            *(stretches(part, context, begin, length) for part in of_contexts),
+            tokens,
+            starts=starts,
+            ends=ends,
             tokenizer=self.tokenizer,
             sequence_length=sequence_length,
         )

@@ -128,6 +128,7 @@ class EntityReport:
 def evaluate_entities(
     model: keras.Model,
     dataset: tf.data.Dataset,
+    *,
     sentences: Sequence[TaggedSentence],
     label_names: Sequence[str],
 ) -> EntityReport:

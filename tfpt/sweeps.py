@@ -177,11 +177,22 @@ def check(recipe: ModuleType, planned: Sequence[Combination], out: str | Path) -
     checked = []
     for one in planned:
         # Once for what is the same: weights are compared with their checksums, data is read.
-        numbers = replace(one.settings.training, learning_rate=1.0)
-        parts = replace(one.settings, seed=0, training=numbers)
-        if parts not in checked:
+        if (parts := _what_is_prepared(one.settings)) not in checked:
             preparation.fine_tuning(recipe, one.settings)
             checked.append(parts)
+
+
+def _what_is_prepared(settings: Any) -> Any:
+    """The settings without what neither data nor weights nor devices depend on."""
+    training = settings.training
+    numbers = config.FineTuning(
+        batch_size=training.batch_size,
+        strategy=training.strategy,
+        adaptation=training.adaptation,
+        step=training.step,
+    )
+    others = {"dropout_rate": 0.0} if hasattr(settings, "dropout_rate") else {}
+    return replace(settings, seed=0, training=numbers, **others)
 
 
 def choose(

@@ -55,7 +55,9 @@ def test_a_row_is_question_and_window_with_a_mask_of_what_can_be_of_the_answer()
     questions = tf.ragged.constant([[14, 15], [], [16]], tf.int32, row_splits_dtype=tf.int64)
     starts = own.with_values(tf.range(7))
     ends = own.with_values(tf.constant([1, 1, 3, 4, 5, 6, 7]))  # the second stands for nothing
-    rows = window_rows(questions, own, starts, ends, tokenizer=tokenizer, sequence_length=9)
+    rows = window_rows(
+        questions, own, starts=starts, ends=ends, tokenizer=tokenizer, sequence_length=9
+    )
     assert {name: value.numpy().tolist() for name, value in rows.items()} == {
         "token_ids": [
             [2, 14, 15, 3, 10, 11, 12, 3, 0],

@@ -118,8 +118,12 @@ def test_words_with_a_weight_count_sentence_by_sentence():
     weights[10] = 0  # a row that fills a batch up
     table = random.normal(size=(labels.size, classes)).astype("float32")
     table[np.arange(labels.size), labels.ravel()] += 1.5
-    data = batches(weights, labels, 4), sentences_of(weights[:10], labels[:10])
-    report = evaluate_entities(tagger_of(table), *data, NAMES)
+    report = evaluate_entities(
+        tagger_of(table),
+        batches(weights, labels, 4),
+        sentences=sentences_of(weights[:10], labels[:10]),
+        label_names=NAMES,
+    )
     logits = table.reshape(*shape, classes)
     is_word = weights > 0
     true = [[NAMES[one] for one in labels[i][is_word[i]]] for i in range(10)]
@@ -157,7 +161,8 @@ def test_words_that_nothing_tags_count_as_outside():
     labels = np.array([[NAMES.index("B-per"), 0], [0, 0]], "int32")
     weights = np.array([[1, 1], [0, 0]], "float32")
     table = 9 * np.eye(len(NAMES), dtype="float32")[labels.ravel()]
-    report = evaluate_entities(tagger_of(table), batches(weights, labels, 2), rows, NAMES)
+    data = batches(weights, labels, 2)
+    report = evaluate_entities(tagger_of(table), data, sentences=rows, label_names=NAMES)
     # "Ada" alone is no entity of the text: one is found, none is right, none is left out.
     assert report.scores["per"] == entities.Score(num_correct=0, num_predicted=1, num_true=1)
     assert report.scores["loc"] == entities.Score(num_correct=0, num_predicted=0, num_true=2)
@@ -177,8 +182,12 @@ def test_worst_sentences_are_told_by_the_entities_in_their_words(names):
     answers = np.eye(len(names))[labels.ravel()]
     answers[3:] = np.eye(len(names))[[names.index("O")] * 2 + [names.index(ends[1])]]
     table = (9 * answers).astype("float32")
-    data = batches(weights, labels, 2), sentences_of(weights, labels, names)
-    report = evaluate_entities(tagger_of(table), *data, names)
+    report = evaluate_entities(
+        tagger_of(table),
+        batches(weights, labels, 2),
+        sentences=sentences_of(weights, labels, names),
+        label_names=names,
+    )
     (told,) = report.with_texts([("never", "seen", "."), ("Ada", "Byron", "London")]).worst
     assert told.row == 1  # the first row has no word that counts
     assert told.texts == ("Ada Byron London",)
@@ -190,8 +199,13 @@ def test_types_may_hold_blanks():
     names = ["O", "B-work of art", "I-work of art"]
     labels = np.array([[1, 2, 0]], "int32")
     table = 9 * np.eye(3, dtype="float32")[labels.ravel()]
-    data = batches(np.ones((1, 3)), labels, 1), sentences_of(np.ones((1, 3)), labels, names)
-    report = evaluate_entities(tagger_of(table), *data, names)
+    weights = np.ones((1, 3))
+    report = evaluate_entities(
+        tagger_of(table),
+        batches(weights, labels, 1),
+        sentences=sentences_of(weights, labels, names),
+        label_names=names,
+    )
     (told,) = report.with_texts([("Night", "Watch", "hangs")]).worst
     assert (told.right, told.predicted) == ("work of art: Night Watch",) * 2
     assert report.scores["work of art"].f1 == 1
@@ -202,4 +216,9 @@ def test_a_data_set_without_a_word_is_refused():
     table = np.zeros((6, len(NAMES)), "float32")
     dataset = batches(np.zeros((2, 3), "float32"), labels, 2)
     with pytest.raises(ValueError, match="data set to evaluate on holds no word"):
-        evaluate_entities(tagger_of(table), dataset, [TaggedSentence((), (), ())] * 2, NAMES)
+        evaluate_entities(
+            tagger_of(table),
+            dataset,
+            sentences=[TaggedSentence((), (), ())] * 2,
+            label_names=NAMES,
+        )

@@ -10,7 +10,15 @@ import tiny_bert
 from click.testing import CliRunner
 from run_folders import a_run
 
-from tfpt import callbacks, config, distribution, evaluation, sweeps, training
+from tfpt import (
+    callbacks,
+    config,
+    distribution,
+    evaluation,
+    preparation,
+    sweeps,
+    training,
+)
 from tfpt.cli import main
 from tfpt.recipes import answer, classify, embed, label, score, tag
 
@@ -272,6 +280,21 @@ def test_what_does_not_fit_the_data_is_told_before_the_first_is_trained(
     assert told in result.output.splitlines()[-1]
     assert "Fine-tuning" not in result.output
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("swept", "num_prepared"),
+    [
+        (("dropout_rate=0.1,0.2", "training.epochs=2,3", "seed=1,2"), 1),
+        (("training.batch_size=8,16", "training.learning_rate=1e-4,1e-3"), 2),
+    ],
+)
+def test_data_is_read_again_where_it_may_be_another(tmp_path, monkeypatch, swept, num_prepared):
+    prepared = []
+    monkeypatch.setattr(preparation, "fine_tuning", lambda recipe, one: prepared.append(one))
+    found = planned(*swept, assignments=[])
+    sweeps.check(classify, found, tmp_path)
+    assert len(found) > len(prepared) == num_prepared
 
 
 def test_a_loss_that_breaks_ends_its_run_and_not_the_sweep(tmp_path, monkeypatch):

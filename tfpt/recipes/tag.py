@@ -119,4 +119,6 @@ def report(
     model: objectives.Model, dataset: Judged, label_names: Sequence[str]
 ) -> entities.EntityReport:
     """What it finds; `dataset` is what `judged` gives."""
-    return entities.evaluate_entities(model, *dataset, label_names)
+    return entities.evaluate_entities(
+        model, dataset.batches, sentences=dataset.sentences, label_names=label_names
+    )
