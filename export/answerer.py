@@ -154,12 +154,11 @@ class Answerer(tf.Module):
             for part in tokenizer.tokenize_with_offsets(context, unit="byte")
         )
         windows = find_windows(questions.row_lengths(), tokens.row_lengths(), sizes)
-        tokens, starts, ends = (stretches(part, *windows) for part in (tokens, starts, ends))
         inputs = window_rows(
             tf.gather(questions, windows.question),
-            tokens,
-            starts=starts,
-            ends=ends,
+            stretches(tokens, *windows),
+            starts=stretches(starts, *windows),
+            ends=stretches(ends, *windows),
             tokenizer=tokenizer,
             sequence_length=sizes.sequence_length,
         )

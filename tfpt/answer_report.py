@@ -5,7 +5,7 @@ Shape letters: B rows in a batch, T tokens in a row, N questions, W windows of a
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -16,6 +16,7 @@ from tfpt import features
 from tfpt.answer_scores import Score, score_answer
 from tfpt.answer_spans import MASKED_LOGIT, Spans, best_of_questions, best_spans, has_span
 from tfpt.pipelines.question_answering import QuestionSplit
+from tfpt.worst_rows import WorstRow, excerpt, worst_rows
 
 
 class Found(NamedTuple):
@@ -53,6 +54,8 @@ class AnswerReport:
     num_windows: int
     accuracy: float  # share of windows whose first and last token are right
     loss: float  # mean cross-entropy of the first and the last token, in nats
+    # Questions whose answer is not right to the word, by the mean loss of their windows.
+    worst: tuple[WorstRow, ...] = ()
 
     @property
     def measures(self) -> dict[str, float]:
@@ -86,6 +89,7 @@ class AnswerReport:
                 name: {"num_questions": count, "exact_match": score.exact_match, "f1": score.f1}
                 for name, (score, count) in parts.items()
             },
+            "worst": [one.to_dict() for one in self.worst],
         }
 
 
@@ -111,14 +115,14 @@ def evaluate_answers(model: keras.Model, asked: Asked) -> AnswerReport:
         model: With the output `question_answering`.
         asked: The questions.
     """
-    found, accuracy, loss = _find(model, asked)
+    read = _read(model, asked)
     threshold = None
     of_threshold = asked.validation or asked
     if of_threshold.split.has_unanswerable:
-        others = found if of_threshold is asked else _find(model, of_threshold)[0]
+        others = read.found if of_threshold is asked else find_answers(model, of_threshold)
         threshold = best_threshold(others, true_answers(of_threshold), by_words=asked.by_words)
     true = true_answers(asked)
-    answers = [one.answer(threshold) for one in found]
+    answers = [one.answer(threshold) for one in read.found]
     scores = [
         score_answer(answer, own, by_words=asked.by_words)
         for answer, own in zip(answers, true, strict=True)
@@ -135,14 +139,15 @@ def evaluate_answers(model: keras.Model, asked: Asked) -> AnswerReport:
         has_own_threshold=asked.validation is not None,
         answers=dict(zip(asked.split.questions.ids, answers, strict=True)),
         num_windows=asked.split.num_windows,
-        accuracy=accuracy,
-        loss=loss,
+        accuracy=read.accuracy,
+        loss=read.loss,
+        worst=_worst(asked, read, answers, [score.exact_match == 1 for score in scores]),
     )
 
 
 def find_answers(model: keras.Model, asked: Asked) -> list[Found]:
     """The best span for each question, over all windows of its context."""
-    return _find(model, asked)[0]
+    return _read(model, asked).found
 
 
 def true_answers(asked: Asked) -> list[tuple[str, ...]]:
@@ -192,8 +197,16 @@ def _mean(scores: Sequence[Score]) -> Score:
     )
 
 
-def _find(model: keras.Model, asked: Asked) -> tuple[list[Found], float, float]:
-    """The best span of each question; accuracy and loss of windows."""
+class _Read(NamedTuple):
+    """What a model finds, and how sure it is of what is right."""
+
+    found: list[Found]  # of each question the best span
+    losses: np.ndarray  # float64 (N,): the mean loss of the windows of each question
+    accuracy: float  # of all windows
+    loss: float
+
+
+def _read(model: keras.Model, asked: Asked) -> _Read:
     name, split = features.QUESTION_ANSWERING, asked.split
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -204,23 +217,53 @@ def _find(model: keras.Model, asked: Asked) -> tuple[list[Found], float, float]:
         is_right = tf.argmax(logits, axis=-1, output_type=tf.int32) == labels[name]
         return spans, tf.reduce_mean(losses, axis=-1), tf.reduce_all(is_right, axis=-1)
 
-    parts, losses, right, weights = [], [], [], []
+    parts, rows = [], []
     for inputs, labels, weight in asked.batches:
         spans, loss, is_right = read(inputs, labels)
         parts.append(spans)
-        losses.append(loss)
-        right.append(tf.cast(is_right, tf.float32))
-        weights.append(weight[name][:, 0])
+        rows.append((loss, is_right, weight[name][:, 0]))
     # What the last batch is filled up with stands behind the windows.
     count = split.num_windows
     spans = Spans(*(tf.concat(part, axis=0)[:count] for part in zip(*parts, strict=True)))
-    found = _found(split, spans)
-    shares = tf.concat(weights, axis=0)
-    total = float(tf.math.reduce_sum(shares)) or 1.0
-    accuracy, loss = (
-        float(tf.reduce_sum(tf.concat(part, axis=0) * shares)) / total for part in (right, losses)
+    losses, right, shares = (
+        tf.concat(part, axis=0).numpy()[:count].astype(np.float64)
+        for part in zip(*rows, strict=True)
     )
-    return found, accuracy, loss
+    total = shares.sum() or 1.0
+    of_question, windows = (
+        np.bincount(split.windows.question, weights=part, minlength=len(split))
+        for part in (losses * shares, shares)
+    )
+    return _Read(
+        _found(split, spans),
+        losses=of_question / np.maximum(windows, 1),
+        accuracy=float(right @ shares / total),
+        loss=float(losses @ shares / total),
+    )
+
+
+def _worst(
+    asked: Asked, read: _Read, answers: Sequence[str], is_right: Sequence[bool]
+) -> tuple[WorstRow, ...]:
+    """The worst questions, each with what of its context is around the right answer."""
+    questions, true = asked.split.questions, true_answers(asked)
+    wrong = np.flatnonzero(~np.array(is_right))
+
+    def describe(number: int) -> tuple[str, str, None]:
+        row = wrong[number]
+        return " | ".join(dict.fromkeys(true[row])), answers[row], None
+
+    def texts(row: int) -> tuple[str, str]:
+        question, context = questions.rows[row]
+        placed = [(one.start, one.end) for one in questions.answers[row] if one.start >= 0]
+        start, end = placed[0] if placed else read.found[row][1:3]
+        return excerpt(question, 0, 0), excerpt(context, start, end)
+
+    found = worst_rows(read.losses[wrong], describe)
+    numbers = [int(wrong[one.row]) for one in found]
+    return tuple(
+        replace(one, row=row, texts=texts(row)) for one, row in zip(found, numbers, strict=True)
+    )
 
 
 def _found(split: QuestionSplit, spans: Spans) -> list[Found]:

@@ -69,5 +69,16 @@ def with_texts(worst: Sequence[WorstRow], rows: Sequence[tuple[str, ...]]) -> tu
     return tuple(replace(one, texts=tuple(map(_cut, rows[one.row]))) for one in worst)
 
 
+def excerpt(text: str, start: int, end: int) -> str:
+    """At most `LONGEST_TEXT` characters of a text, around those from `start` to `end`."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    middle = (start + end) // 2 - LONGEST_TEXT // 2
+    first = min(max(0, middle), len(text) - LONGEST_TEXT)
+    last = first + LONGEST_TEXT
+    before, behind = ("\u2026" if cut else "" for cut in (first > 0, last < len(text)))
+    return before + text[first + len(before) : last - len(behind)] + behind
+
+
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}\u2026"
+    return excerpt(text, 0, 0)

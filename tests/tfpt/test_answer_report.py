@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpt import answer_report
+from tfpt import answer_report, worst_rows
 from tfpt.answer_report import Asked, Found, best_threshold, evaluate_answers
 from tfpt.answer_scores import Score
 from tfpt.pipelines import ContextWindows, Tokenizer, question_answering
@@ -134,6 +134,29 @@ def test_accuracy_and_loss_are_those_of_windows(data):
     assert 0 < report.accuracy < 1
 
 
+def test_the_worst_questions_are_those_with_wrong_answers_of_the_highest_loss(data):
+    report = evaluate_answers(Told(), asked(data, "test", validation=asked(data, "validation")))
+    other, one = report.worst  # e2 and e3; the others are right
+    losses, question = [], data.splits["test"].windows.question
+    for inputs, labels, _ in data.test:
+        logits = Told()(inputs)[NAME]
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[NAME], logits)
+        losses += loss.numpy().mean(axis=1).tolist()
+    means = {row: np.mean(np.array(losses[: len(question)])[question == row]) for row in (1, 2)}
+    assert [other.row, one.row] == sorted(means, key=means.get, reverse=True) == [1, 2]
+    assert [one.loss, other.loss] == pytest.approx([means[2], means[1]])
+    assert (one.right, one.predicted, one.texts[0]) == ("w3", "", "w50")
+    assert (other.right, other.predicted) == ("w6 | w7 w23", "w7")
+    assert one.texts[1] == context(3, at_1="w3")
+
+
+def test_of_a_long_context_what_is_around_the_right_answer_is_told(data, monkeypatch):
+    monkeypatch.setattr(worst_rows, "LONGEST_TEXT", 20)
+    report = evaluate_answers(Told(), asked(data, "test", validation=asked(data, "validation")))
+    (told,) = [one for one in report.worst if one.row == 1]
+    assert told.texts[1] == "\u2026w38 w39 w6 w41 w42\u2026"
+
+
 def test_a_report_is_plain_values(data):
     report = evaluate_answers(Told(), asked(data, "validation"))
     told = json.loads(json.dumps(report.to_dict()))
@@ -144,6 +167,7 @@ def test_a_report_is_plain_values(data):
     assert told["answerable"] == {"num_questions": 2, "exact_match": 0.5, "f1": 0.5}
     assert told["unanswerable"] == {"num_questions": 2, "exact_match": 1.0, "f1": 1.0}
     assert "answers" not in told
+    assert [one["row"] for one in told["worst"]] == [1]
 
 
 def test_without_questions_that_have_no_answer_something_is_always_answered(data):

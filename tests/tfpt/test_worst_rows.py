@@ -1,8 +1,9 @@
 """The rows that a model is most wrong about."""
 
 import numpy as np
+import pytest
 
-from tfpt.worst_rows import LONGEST_TEXT, NUM_WORST, with_texts, worst_rows
+from tfpt.worst_rows import LONGEST_TEXT, NUM_WORST, excerpt, with_texts, worst_rows
 
 
 def test_the_highest_losses_come_first_and_there_are_never_too_many():
@@ -36,3 +37,15 @@ def test_texts_are_those_of_the_rows_and_long_ones_are_cut():
         "predicted": "b",
         "probability": 0.25,
     }
+
+
+@pytest.mark.parametrize("start", [0, 3, 249, 251, 700, 1249, 1252, 1498])
+def test_an_excerpt_holds_what_it_is_for(start):
+    text = "".join(chr(0x4E00 + number) for number in range(1_500))
+    found = excerpt(text, start, start + 2)
+    assert len(found) == LONGEST_TEXT
+    assert text[start : start + 2] in found
+    assert found.strip("\u2026") in text
+    assert found.startswith("\u2026") == (start > 249)
+    assert found.endswith("\u2026") == (start < 1_249)
+    assert excerpt(text[:LONGEST_TEXT], start, start + 2) == text[:LONGEST_TEXT]
