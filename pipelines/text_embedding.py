@@ -5,8 +5,8 @@ of these, U different texts.
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,7 +70,13 @@ class TextEmbedding(SplitBatches):
     scored: ScoredPairs | None = None
     tokenizer: TextTokenizer
     sequence_length: int  # T
+    # The rows of the file of "validation" and "test", as they are written.
+    written: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
     label_names: ClassVar[tuple[str, ...]] = ()  # an embedding has no names
+
+    def source_rows(self, split: str) -> Sequence[tuple[str, ...]]:
+        """The texts of each row of "validation" or "test", in the order of the file."""
+        return self.written[split]
 
     def judged(self, name: str) -> JudgedTexts:
         """What embeddings are judged by: the texts of a split, and the scored pairs."""
@@ -230,6 +236,7 @@ def text_embedding(
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         batch_size=batch_size,
+        written={split: table.rows for split, table in tables.items() if split != TRAIN},
         seed=seed,
     )
 

@@ -63,6 +63,12 @@ class TextGroups:
         found[self.members] = places
         return found
 
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """int64 (U, 2): the row of the file in which each text stands first, and its column."""
+        _, first = np.unique(self.rows, return_index=True)
+        return np.stack(np.divmod(first, self.rows.shape[1]), axis=1)
+
 
 def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int) -> TextGroups:
     """Tell the groups of the texts of a table.

@@ -229,8 +229,7 @@ class Run:
         if frozen := self._beside():
             raise ValueError(
                 f"{self.path} holds only what was trained beside the weights of {frozen['run']}. "
-                "Evaluate or export it; begin with that run, or with this one as `tfpt convert` "
-                "writes it and `tfpt import` reads it."
+                "Begin with that run, or `tfpt convert` this one and `tfpt import` the result."
             )
         return str(self._weights_folder() / state_files.PREFIX)
 

@@ -4,9 +4,9 @@ Shape letters: U different texts, H width of an embedding, Q texts that are aske
 are looked through, N scored pairs, E right answers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from tfpt import evaluation, features
 from tfpt.pipelines import JudgedTexts, ScoredPairs
 from tfpt.pipelines.embedding_columns import LABELS, PAIRS
 from tfpt.pipelines.text_groups import TextGroups
+from tfpt.worst_rows import NUM_WORST, WorstRow, excerpt
 
 # Of the recalls.
 NEAREST = (1, 5, 10)
@@ -23,6 +24,18 @@ NEAREST = (1, 5, 10)
 _PRODUCTS_AT_ONCE = 1 << 22
 # More texts do not make the uniformity more exact than its third digit.
 _MOST_UNIFORM = 10_000
+
+
+class Missed(NamedTuple):
+    """A text to which something wrong is nearer than what is right.
+
+    Texts are told by the row of the file in which they stand first, and their column.
+    """
+
+    rank: int  # the place of the nearest right text, from 2
+    query: tuple[int, int]
+    right: tuple[int, int]  # the nearest right one
+    found: tuple[int, int]  # the nearest wrong one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +58,8 @@ class EmbeddingReport:
     num_scored: int = 0  # scored pairs
     spearman: float = 0.0  # rank correlation of likeness and score, in [-1, 1]
     pearson: float = 0.0  # correlation of them
+    missed: tuple[Missed, ...] = ()  # the texts of which what is right comes latest
+    worst: tuple[WorstRow, ...] = ()  # the same with their texts, see `with_texts`
 
     @property
     def measures(self) -> dict[str, float]:
@@ -58,6 +73,30 @@ class EmbeddingReport:
             found |= {"spearman": self.spearman, "pearson": self.pearson}
         return {**found, "uniformity": self.uniformity}
 
+    def with_texts(self, rows: Sequence[tuple[str, ...]]) -> "EmbeddingReport":
+        """The same with the texts of those that are missed.
+
+        Args:
+            rows: The texts of each row of the file that was evaluated.
+        """
+
+        def text(place: tuple[int, int]) -> str:
+            row, column = place
+            return excerpt(rows[row][column], 0, 0)
+
+        worst = [
+            WorstRow(
+                row=one.query[0],
+                loss=one.rank,
+                measure="rank",
+                right=text(one.right),
+                predicted=text(one.found),
+                texts=(text(one.query),),
+            )
+            for one in self.missed
+        ]
+        return replace(self, worst=tuple(worst))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
         counts = {
@@ -65,7 +104,8 @@ class EmbeddingReport:
             "num_queries": self.num_queries,
             "num_scored": self.num_scored,
         }
-        return {**counts, **self.measures}
+        worst = [one.to_dict() for one in self.worst]
+        return {**counts, **self.measures, **({"worst": worst} if worst else {})}
 
 
 def evaluate_embeddings(model: keras.Model, judged: JudgedTexts) -> EmbeddingReport:
@@ -79,33 +119,45 @@ def evaluate_embeddings(model: keras.Model, judged: JudgedTexts) -> EmbeddingRep
     """
     _, embeddings = evaluation.predictions(model, judged.texts, features.CONTRASTIVE)
     groups = judged.groups
-    ranks = np.zeros(0, np.int64)
-    if groups.kind == PAIRS:
-        ranks = ranks_of_partners(embeddings, groups.rows[:, :2])
-    elif groups.kind == LABELS:
-        ranks = ranks_of_labels(embeddings, groups)
+    places, missed = np.zeros(0, np.int64), []
+    if groups.kind in (PAIRS, LABELS):
+        search = for_partners(groups.rows[:, :2]) if groups.kind == PAIRS else for_labels(groups)
+        places = ranks(embeddings, search)
+        missed = _missed(embeddings, search, places)
+    first = groups.first_rows.tolist()
     spearman, pearson = correlations(model, judged.scored) if judged.scored else (0.0, 0.0)
     return EmbeddingReport(
         num_texts=len(embeddings),
-        num_queries=len(ranks),
-        recall={k: float(np.mean(ranks <= k)) if len(ranks) else 0.0 for k in NEAREST},
-        mean_reciprocal_rank=float(np.mean(1 / ranks)) if len(ranks) else 0.0,
+        num_queries=len(places),
+        recall={k: float(np.mean(places <= k)) if len(places) else 0.0 for k in NEAREST},
+        mean_reciprocal_rank=float(np.mean(1 / places)) if len(places) else 0.0,
         uniformity=uniformity(embeddings[:_MOST_UNIFORM]),
         num_scored=len(judged.scored.scores) if judged.scored else 0,
         spearman=spearman,
         pearson=pearson,
+        missed=tuple(
+            Missed(rank, *((first[text][0], first[text][1]) for text in texts))
+            for rank, *texts in missed
+        ),
     )
 
 
-def ranks_of_partners(embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The place of the nearest partner of each first text among all second texts.
+class Search(NamedTuple):
+    """What is asked for, among what it is looked for, and what is right."""
+
+    queries: np.ndarray  # int (Q,): the texts that are asked for
+    candidates: np.ndarray  # int (M,): those that are looked through, but for the query itself
+    # From the first query and the one behind the last, bool (queries, M): what is right; of each at
+    # least one that is not the query.
+    mark: Callable[[int, int], np.ndarray]
+
+
+def for_partners(pairs: np.ndarray) -> Search:
+    """The search for the partners of each different first text among all second texts.
 
     Args:
-        embeddings: float32 (U, H), of length 1.
-        pairs: int32 (N, 2): the texts of each pair.
-
-    Returns:
-        int64 (Q,), from 1: of each different first text that has a partner besides itself.
+        pairs: int32 (N, 2): the texts of each pair. A first text that has no partner besides itself
+            is not asked for.
     """
     candidates, column = np.unique(pairs[:, 1], return_inverse=True)
     # Each right answer once, sorted by the text that is asked for.
@@ -121,47 +173,31 @@ def ranks_of_partners(embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         right[row, edges[some, 1]] = True
         return right
 
-    return ranks(embeddings, queries, candidates, mark)
+    return Search(queries, candidates, mark)
 
 
-def ranks_of_labels(embeddings: np.ndarray, groups: TextGroups) -> np.ndarray:
-    """The place, among all others, of the nearest text with the label of each text.
-
-    Args:
-        embeddings: float32 (U, H), of length 1.
-        groups: Of labels.
-
-    Returns:
-        int64 (Q,), from 1: of each text whose label has another one.
-    """
+def for_labels(groups: TextGroups) -> Search:
+    """The search, among all texts, for another one with the label of each that has such."""
     label = groups.groups
     queries = np.flatnonzero(groups.sizes[label] > 1)
-    return ranks(
-        embeddings,
+    return Search(
         queries,
-        np.arange(len(embeddings)),
+        np.arange(len(label)),
         lambda begin, end: label[queries[begin:end], None] == label[None],
     )
 
 
-def ranks(
-    embeddings: np.ndarray,
-    queries: np.ndarray,
-    candidates: np.ndarray,
-    mark: Callable[[int, int], np.ndarray],
-) -> np.ndarray:
+def ranks(embeddings: np.ndarray, search: Search) -> np.ndarray:
     """The place of the nearest right text of each query, a block of queries at a time.
 
     Args:
         embeddings: float32 (U, H), of length 1.
-        queries: int (Q,): the texts that are asked for.
-        candidates: int (M,): the texts that are looked through; a query itself is passed over.
-        mark: From the first query and the one behind the last, bool (queries, M): what is right;
-            of each at least one that is not the query.
+        search: Of texts by their numbers.
 
     Returns:
         int64 (Q,), from 1. Of equal likeness, what is wrong counts as nearer.
     """
+    queries, candidates, mark = search
     among = embeddings[candidates]
     at_once = max(1, _PRODUCTS_AT_ONCE // len(candidates))
     found = [np.zeros(0, np.int64)]
@@ -174,6 +210,27 @@ def ranks(
         # What is no number is not found.
         found.append(1 + np.sum(~right & ~(alike < nearest), axis=1))
     return np.concatenate(found)
+
+
+def _missed(
+    embeddings: np.ndarray, search: Search, places: np.ndarray
+) -> list[tuple[int, int, int, int]]:
+    """Of the queries of which what is right comes latest the place, the text, the nearest right
+    text and the nearest wrong one."""
+    found = []
+    for number in np.argsort(-places, kind="stable")[:NUM_WORST].tolist():
+        if places[number] == 1:
+            break
+        query = int(search.queries[number])
+        alike = embeddings[search.candidates] @ embeddings[query]
+        alike[search.candidates == query] = -np.inf
+        is_right = search.mark(number, number + 1)[0]
+        right, wrong = (
+            int(search.candidates[np.where(those, alike, -np.inf).argmax()])
+            for those in (is_right, ~is_right)
+        )
+        found.append((int(places[number]), query, right, wrong))
+    return found
 
 
 def correlations(model: keras.Model, scored: ScoredPairs) -> tuple[float, float]:

@@ -95,11 +95,12 @@ counted; the score the mean squared distance of the probabilities from what is r
 1950).</p></section>{% endif %}
 
 {% if report.worst %}<section><h2>Worst examples</h2>
-<p class="note">The {{ report.worst | length }} rows with the highest loss, by their numbers from 0;
-long texts are cut.</p>
+{% set measure = "rank" if report.worst[0].rank is defined else "loss" %}
+<p class="note">The {{ report.worst | length }} rows with the highest {{ measure }}, by their
+numbers from 0; long texts are cut.</p>
 <table class="worst"><tr><th class="n">row</th><th>text</th><th>right</th><th>predicted</th>
 {% if report.worst[0].probability is defined %}<th class="n">with probability</th>{% endif %}
-<th class="n">loss</th></tr>
+<th class="n">{{ measure }}</th></tr>
 {% for one in report.worst %}
 <tr><td class="n">{{ one.row }}</td><td class="text" dir="auto">
 {% for text in one.text %}<div>{{ text }}</div>{% endfor %}</td>
@@ -107,7 +108,7 @@ long texts are cut.</p>
 <td dir="auto"{% if one.right != one.predicted %} class="wrong"{% endif %}>
 {{- breakable(one.predicted) | safe or "none" }}</td>
 {% if one.probability is defined %}<td class="n">{{ number(one.probability) }}</td>{% endif %}
-<td class="n">{{ number(one.loss) }}</td></tr>{% endfor %}</table></section>{% endif %}
+<td class="n">{{ number(one[measure]) }}</td></tr>{% endfor %}</table></section>{% endif %}
 
 <section><h2>How it was made</h2>
 <pre>{{ commands }}</pre>

@@ -16,10 +16,11 @@ LONGEST_TEXT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class WorstRow:
-    """A row with a high loss."""
+    """A row with a high loss, or whatever else it is measured by."""
 
     row: int  # its number among those evaluated, in the order of the file, from 0
     loss: float
+    measure: str = "loss"  # what `loss` is
     right: str
     predicted: str
     # That the model gives to all of its answer; None where it gives none.
@@ -28,7 +29,7 @@ class WorstRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        told: dict[str, Any] = {"row": self.row, "loss": self.loss}
+        told: dict[str, Any] = {"row": self.row, self.measure: self.loss}
         if self.texts:
             told |= {"text": list(self.texts)}
         told |= {"right": self.right, "predicted": self.predicted}

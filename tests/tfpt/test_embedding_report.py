@@ -8,14 +8,14 @@ import tiny_bert
 from scipy import stats
 
 from tfpt import embedding_report, models, objectives, pipelines
-from tfpt.embedding_report import ranks_of_labels, ranks_of_partners, uniformity
+from tfpt.embedding_report import for_labels, for_partners, ranks, uniformity
 from tfpt.pipelines.text_groups import TextGroups
 
 
 def test_nothing_is_found_by_what_is_no_number():
     embeddings = np.full((4, 2), np.nan, np.float32)
     pairs = np.array([[0, 1], [2, 3]])
-    assert embedding_report.ranks_of_partners(embeddings, pairs).tolist() == [2, 2]
+    assert ranks(embeddings, for_partners(pairs)).tolist() == [2, 2]
 
 
 def embeddings(count, width=6, seed=0):
@@ -54,7 +54,7 @@ def test_places_of_labels_are_those_of_a_loop(monkeypatch, at_once):
     labels[7] = 9  # alone
     x = embeddings(40)
     expected = by_loops(x, range(40), range(40), lambda one, other: labels[one] == labels[other])
-    found = ranks_of_labels(x, groups_of(labels))
+    found = ranks(x, for_labels(groups_of(labels)))
     assert found.tolist() == expected
     assert len(expected) == np.sum(np.bincount(labels)[labels] > 1) < 40
     assert max(expected) > 3
@@ -74,15 +74,15 @@ def test_places_of_partners_are_those_of_a_loop(monkeypatch, at_once):
         sorted(set(pairs[:, 1].tolist())),
         lambda one, other: (one, other) in together,
     )
-    assert ranks_of_partners(x, pairs).tolist() == expected
+    assert ranks(x, for_partners(pairs)).tolist() == expected
     assert len(set(expected)) > 3
 
 
 def test_embeddings_that_are_all_the_same_find_nothing():
     same = np.tile(embeddings(1), (6, 1))
-    assert ranks_of_labels(same, groups_of([0, 0, 1, 1, 2, 2])).tolist() == [5] * 6
+    assert ranks(same, for_labels(groups_of([0, 0, 1, 1, 2, 2]))).tolist() == [5] * 6
     pairs = np.array([[0, 1], [2, 3], [4, 5]], np.int32)
-    assert ranks_of_partners(same, pairs).tolist() == [3] * 3
+    assert ranks(same, for_partners(pairs)).tolist() == [3] * 3
 
 
 def test_the_uniformity_is_that_of_all_pairs(monkeypatch):
@@ -185,6 +185,42 @@ def test_a_report_of_labels_asks_for_others_of_the_label(model, tmp_path):
         "mean_reciprocal_rank",
         "uniformity",
     ]
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels"])
+def test_the_worst_are_texts_with_wrong_ones_nearer_than_the_right_ones(model, tmp_path, kind):
+    texts = [words(*np.random.default_rng(n).integers(0, 40, 1 + n % 5)) for n in range(60)]
+    texts = list(dict.fromkeys(texts))
+    if kind == "pairs":
+        rows, columns = list(zip(texts[:24], texts[24:48], strict=True)), ("one", "other")
+        rows.append((texts[0], texts[48]))
+        partners = {one: {other for first, other in rows if first == one} for one, _ in rows}
+        queries, candidates = partners, {other for _, other in rows}
+    else:
+        rows, columns = [(text, "abcd"[n % 4]) for n, text in enumerate(texts)], ("text", "label")
+        of = dict(rows)
+        queries = {one: {two for two in of if of[two] == of[one]} - {one} for one in of}
+        candidates = set(texts)
+    data = data_of(tmp_path, rows, columns)
+    report = embedding_report.evaluate_embeddings(model, data.judged("validation"))
+    assert report.worst == ()
+    report = report.with_texts(data.source_rows("validation"))
+    x = {text: alone(model, text) for text in texts}
+    ranks_of, answers = {}, {}
+    for query, right in queries.items():
+        order = sorted(candidates - {query}, key=lambda other: -float(x[query] @ x[other]))
+        ranks_of[query] = 1 + min(order.index(one) for one in right)
+        wrong = [one for one in order if one not in right]
+        answers[query] = order[ranks_of[query] - 1], wrong[0]
+    places = sorted(ranks_of.values(), reverse=True)[:20]
+    assert [one.loss for one in report.worst] == [place for place in places if place > 1]
+    for one in report.worst:
+        (query,) = one.texts
+        assert rows[one.row][0] == query
+        assert (ranks_of[query], *answers[query]) == (one.loss, one.right, one.predicted)
+    told = report.to_dict()["worst"][0]
+    assert list(told) == ["row", "rank", "text", "right", "predicted"]
+    assert told["rank"] == places[0]
 
 
 def test_of_texts_alone_there_is_nothing_to_find(model, tmp_path):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tiny_bert
 
-from tfpt import config, evaluation, evaluation_page, regression_report
+from tfpt import config, embedding_report, evaluation, evaluation_page, regression_report
 from tfpt.checkpoints import Run, open_run
 from tfpt.confusion_drawing import confusion_svg
-from tfpt.recipes import classify, score
+from tfpt.recipes import classify, embed, score
 
 NAMES = (
     "<script>alert(1)</script>",
@@ -127,6 +127,31 @@ def test_every_class_measure_and_worst_row_is_there_and_nothing_is_markup(page, 
     assert parser.texts.count("best epoch") == 2
     assert {"loss", "classification accuracy"} <= set(parser.texts)
     assert "classification loss" not in parser.texts
+
+
+def test_worst_texts_of_embeddings_are_told_by_their_rank(run):
+    report = embedding_report.EmbeddingReport(
+        num_texts=9,
+        num_queries=4,
+        recall={1: 0.75},
+        mean_reciprocal_rank=0.75,
+        uniformity=-2.0,
+        missed=(embedding_report.Missed(rank=7, query=(1, 0), right=(1, 1), found=(0, 1)),),
+    )
+    report = report.with_texts([("a", "b"), ("the query", "its partner")])
+    written = evaluation_page.page(
+        run,
+        "test",
+        report.to_dict(),
+        measures=report.measures,
+        monitor=embed.MONITOR,
+        defaults=config.to_dict(classify.config()),
+    )
+    parser = parsed(written)
+    assert "rows with the highest rank" in " ".join("".join(parser.texts).split())
+    at = parser.texts.index("the query")
+    told = [text.strip() for text in parser.texts[at:] if text.strip()]
+    assert told[:4] == ["the query", "its partner", "b", "7"]
 
 
 def test_each_cell_tells_its_classes_and_its_count(page, report):
