@@ -3,7 +3,8 @@
 Shape letters: B rows in a batch, T tokens in a row, N rows of a split.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,3 +121,21 @@ def packed_features(
         name: tf.ensure_shape(tensor, [batch_size, sequence_length])
         for name, tensor in zip(names, packed, strict=True)
     }
+
+
+def warn_of_cut(
+    source: str, counts: Mapping[str, int], sequence_length: int, *, stacklevel: int
+) -> None:
+    """Say once how many texts, or pairs of them, are longer than a row.
+
+    Args:
+        source: Of the texts.
+        counts: Of each split those that are cut, some at least.
+        sequence_length: T.
+        stacklevel: As of `warnings.warn`, from here.
+    """
+    told = ", ".join(f"{count:,} ({name})" for name, count in counts.items() if count)
+    warnings.warn(
+        f"{source}: longer than a row of {sequence_length} tokens, and cut: {told}.",
+        stacklevel=stacklevel,
+    )

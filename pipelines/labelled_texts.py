@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features
+from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_features, warn_of_cut
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
@@ -98,36 +98,42 @@ def splits_of(
     tokenizer: TextTokenizer,
     sequence_length: int,
 ) -> dict[str, Split]:
-    """The rows of each split, tokenized.
+    """The rows of each split, tokenized; says once how many are too long for a row.
 
     Args:
         tables: By split.
         number: Gives the labels of a table as numbers, (N, ...).
         tokenizer: Texts are tokenized here, once.
         sequence_length: T.
+
+    Raises:
+        ValueError: A text is empty, or nothing of it is left; names file and line.
     """
-    return {
-        name: Split(
-            _tokenized(table, tokenizer, sequence_length),
-            number(table),
-            () if name == TRAIN else table.rows,
-        )
-        for name, table in tables.items()
-    }
+    splits, cut = {}, {}
+    for name, table in tables.items():
+        texts, num_cut = _tokenized(table, tokenizer, sequence_length)
+        splits[name] = Split(texts, number(table), () if name == TRAIN else table.rows)
+        cut[name] = num_cut
+    if any(cut.values()):
+        warn_of_cut(tables[TRAIN].source, cut, sequence_length, stacklevel=4)
+    return splits
 
 
 def _tokenized(
     table: Table, tokenizer: TextTokenizer, sequence_length: int
-) -> tuple[tf.RaggedTensor, ...]:
-    """int32 (N, None) for each text of a row."""
-    texts = []
-    for column in zip(*table.rows, strict=True):
-        parts = [
+) -> tuple[tuple[tf.RaggedTensor, ...], int]:
+    """int32 (N, None) for each text of a row, and the number of rows that are cut."""
+    texts, lengths = [], np.zeros(len(table), np.int64)
+    for number, column in enumerate(zip(*table.rows, strict=True)):
+        parts = []
+        for first in range(0, len(column), TEXTS_AT_ONCE):
+            some = tokenizer.tokenize(tf.constant(column[first : first + TEXTS_AT_ONCE]))
+            counts = some.row_lengths().numpy()
+            if not counts.all():
+                raise table.empty_text(first + int(counts.argmin()), number)
+            lengths[first : first + len(counts)] += counts
             # Tokens past the length of a row never reach one.
-            tokenizer.tokenize(tf.constant(column[first : first + TEXTS_AT_ONCE]))[
-                :, :sequence_length
-            ]
-            for first in range(0, len(column), TEXTS_AT_ONCE)
-        ]
+            parts.append(some[:, :sequence_length])
         texts.append(tf.concat(parts, axis=0))
-    return tuple(texts)
+    budget = sequence_length - 1 - len(texts)
+    return tuple(texts), int(np.sum(lengths > budget))

@@ -18,8 +18,8 @@ def check_installed(path: str) -> None:
     """Raise ValueError if pyarrow is missing."""
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError(
-            f"{path}: Parquet is read by pyarrow, which is not installed. Install it by "
-            "`pip install 'tfpt[parquet]'`."
+            f"{path}: Parquet is read and written by pyarrow, which is not installed. Install it "
+            "by `pip install 'tfpt[parquet]'`."
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.pipelines.labelled_rows import RowBatches, packed_features
+from tfpt.pipelines.labelled_rows import RowBatches, packed_features, warn_of_cut
 from tfpt.pipelines.tables import read_table
 from tfpt.pipelines.text_groups import number_texts
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -66,7 +66,9 @@ def scored_pairs(
             f"{table.source}: every pair has the score {scores[0]:g}; no correlation can be told. "
             "Check the column of the score."
         )
-    tokens, pairs = number_texts(table, tokenizer, sequence_length - NUM_SPECIALS)
+    tokens, pairs, num_cut = number_texts(table, tokenizer, sequence_length - NUM_SPECIALS)
+    if num_cut:
+        warn_of_cut(table.source, {"texts": num_cut}, sequence_length, stacklevel=3)
     texts = texts_in_order(tokens, tokenizer, sequence_length, batch_size)
     return ScoredPairs(texts=texts, pairs=pairs, scores=scores)
 

@@ -31,6 +31,15 @@ class Table:
         self.labels.append(label)
         self.lines.append(line)
 
+    def empty_text(self, row: int, column: int) -> ValueError:
+        """What to raise of a text that is empty, or of which no token is left."""
+        texts = self.rows[row]
+        name = "text" if len(texts) == 1 else f"{('first', 'second', 'third')[column]} text"
+        return ValueError(
+            f"{self.source}:{self.lines[row]}: the {name} is empty, or holds no token: "
+            f"{texts[column]!r:.60}. Write one, or remove the row."
+        )
+
     def select(self, indices: Sequence[int]) -> "Table":
         """The rows at `indices`, in that order."""
         return Table(

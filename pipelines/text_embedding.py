@@ -17,7 +17,7 @@ from tfpt.pipelines import draws
 from tfpt.pipelines.batches import untuned
 from tfpt.pipelines.embedding_columns import ALONE, LABELS, PAIRS, EmbeddingColumns
 from tfpt.pipelines.epochs import shuffled_rows
-from tfpt.pipelines.labelled_rows import RowBatches
+from tfpt.pipelines.labelled_rows import RowBatches, warn_of_cut
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.scored_pairs import NUM_SPECIALS, ScoredPairs, features_of, texts_in_order
 from tfpt.pipelines.special_tokens import require_roles
@@ -231,6 +231,9 @@ def text_embedding(
         )
     for split, table in tables.items():
         _warn(table, splits[split])
+    if any(split.num_cut for split in splits.values()):
+        counts = {name: split.num_cut for name, split in splits.items()}
+        warn_of_cut(tables[TRAIN].source, counts, sequence_length, stacklevel=3)
     return TextEmbedding(
         splits=splits,
         tokenizer=tokenizer,

@@ -4,9 +4,10 @@ Shape letters: N rows of a split, C texts of a row, U different texts, G groups.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +32,7 @@ class TextGroups:
     tokens: tf.RaggedTensor  # int32 (U, None): each different text once
     rows: np.ndarray  # int32 (N, C): the texts of each row of the file, by number
     groups: np.ndarray  # int32 (U,): of each text, from 0 to G - 1
+    num_cut: int = 0  # texts of the rows that are longer than a row of tokens
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,7 +88,7 @@ def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int)
         ValueError: A text is empty, or the third text of a pair is one of the first two; names file
             and line.
     """
-    tokens, rows = number_texts(table, tokenizer, longest)
+    tokens, rows, num_cut = number_texts(table, tokenizer, longest)
     num_texts = int(tokens.nrows())
     if kind == PAIRS:
         if rows.shape[1] > 2:
@@ -101,7 +103,7 @@ def group_texts(table: Table, kind: str, tokenizer: TextTokenizer, longest: int)
         groups = np.array([numbers[name] for name in names], np.int32)
     else:
         groups = np.arange(num_texts, dtype=np.int32)
-    return TextGroups(kind=kind, tokens=tokens, rows=rows, groups=groups)
+    return TextGroups(kind=kind, tokens=tokens, rows=rows, groups=groups, num_cut=num_cut)
 
 
 def divide_pairs(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
@@ -133,14 +135,16 @@ def divide_pairs(table: Table, shares: Mapping[str, float]) -> dict[str, Table]:
     return divide_by(table, keys, shares)
 
 
-def number_texts(
-    table: Table, tokenizer: TextTokenizer, longest: int
-) -> tuple[tf.RaggedTensor, np.ndarray]:
-    """Tokenize the texts of a table, each different one once.
+class NumberedTexts(NamedTuple):
+    """The texts of a table, each different one once."""
 
-    Returns:
-        The tokens, int32 (U, None), in the order in which texts come first, and the number of each
-        text of each row, int32 (N, C).
+    tokens: tf.RaggedTensor  # int32 (U, None), in the order in which texts come first
+    rows: np.ndarray  # int32 (N, C): the number of each text of each row
+    num_cut: int  # texts, each time they come, that are longer than a row
+
+
+def number_texts(table: Table, tokenizer: TextTokenizer, longest: int) -> NumberedTexts:
+    """Tokenize the texts of a table.
 
     Raises:
         ValueError: A text is empty, or nothing of it is left; names file and line.
@@ -149,22 +153,21 @@ def number_texts(
     num_columns = len(table.rows[0])
     known: dict[bytes, int] = {}
     numbers: list[int] = []
+    num_cut = 0
     for begin in range(0, len(flat), TEXTS_AT_ONCE):
-        some = tokenizer.tokenize(tf.constant(flat[begin : begin + TEXTS_AT_ONCE]))[:, :longest]
+        some = tokenizer.tokenize(tf.constant(flat[begin : begin + TEXTS_AT_ONCE]))
+        num_cut += int(np.sum(some.row_lengths().numpy() > longest))
+        some = some[:, :longest]
         values = tf.cast(some.values, tf.int32).numpy()
         for first, end in itertools.pairwise(some.row_splits.numpy().tolist()):
             if first == end:
-                row, column = divmod(len(numbers), num_columns)
-                raise ValueError(
-                    f"{table.source}:{table.lines[row]}: {_ordinal(column, num_columns)} is empty, "
-                    f"or holds no token: {table.rows[row][column]!r:.60}. Write one, or remove the "
-                    "row."
-                )
+                raise table.empty_text(*divmod(len(numbers), num_columns))
             numbers.append(known.setdefault(values[first:end].tobytes(), len(known)))
     tokens = tf.RaggedTensor.from_row_lengths(
         np.frombuffer(b"".join(known), np.int32), [len(key) // 4 for key in known]
     )
-    return tokens, np.array(numbers, np.int32).reshape(len(table), num_columns)
+    rows = np.array(numbers, np.int32).reshape(len(table), num_columns)
+    return NumberedTexts(tokens, rows, num_cut)
 
 
 def count_ambiguous(table: Table, rows: np.ndarray) -> int:
@@ -189,8 +192,3 @@ def _check_negatives(table: Table, rows: np.ndarray) -> None:
             f"{table.source}:{table.lines[row]}: the third text is to mean something else than the "
             f"first two, and is equal to one of them: {table.rows[row][2]!r:.60}. Remove the row."
         )
-
-
-def _ordinal(column: int, num_columns: int) -> str:
-    names: Sequence[str] = ("the first text", "the second text", "the third text")
-    return "the text" if num_columns == 1 else names[column]

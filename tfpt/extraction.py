@@ -5,6 +5,7 @@ Shape letters: N texts, B texts in a batch, T tokens in a row, H hidden width.
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tfpt.models.embedding import mean_of_tokens
 from tfpt.models.layers import TransformerLayer
 from tfpt.pipelines import TextTokenizer
 from tfpt.pipelines.packing import check_sequence_length, pack_segments
+from tfpt.pipelines.parquet import check_installed
 
 # Texts are sorted by length within so many batches, so that a batch has little padding; fewer where
 # the states of all tokens are held.
@@ -49,8 +51,8 @@ def extract(
         pooling: "mean": the mean of the states of all tokens, [CLS] and [SEP] among them; "first":
             the state of [CLS]; "tokens": all of them, one row for each token; "pooled": the
             encoder's pooled output, of the last layer.
-        sequence_length: T at most; longer texts are cut. None: as many as the encoder has
-            positions for.
+        sequence_length: T at most; longer texts are cut, which is warned of at the end. None: as
+            many as the encoder has positions for.
         batch_size: B.
 
     Returns:
@@ -58,7 +60,7 @@ def extract(
         "tokens" (T, H) without padding.
 
     Raises:
-        ValueError: A number or a name is out of range, or there is no text.
+        ValueError: A number or a name is out of range, a text is empty, or there is none.
     """
     if pooling not in config.POOLINGS:
         choices = ", ".join(config.POOLINGS)
@@ -72,11 +74,21 @@ def extract(
         raise ValueError(
             f"`sequence_length` is {length}, but the encoder has positions for {positions} tokens."
         )
+    for number, row in enumerate(texts, 1):
+        if not all(text.strip() for text in row):
+            raise ValueError(
+                f"Text {number:,} is empty: {row!r:.80}. Write one, or leave it out; features are "
+                "in the order of the texts."
+            )
     compute = _computation(encoder, _states_of(encoder, layer, pooling), pooling)
+    num_cut = 0
 
     def in_order(some: Texts) -> list[np.ndarray]:
+        nonlocal num_cut
         tokens = [tokenizer.tokenize(tf.constant(column)) for column in zip(*some, strict=True)]
-        order = np.argsort(sum(part.row_lengths().numpy() for part in tokens), kind="stable")
+        lengths = sum(part.row_lengths().numpy() for part in tokens)
+        num_cut += int(np.sum(lengths > length - 1 - len(tokens)))
+        order = np.argsort(lengths, kind="stable")
         found: list[Any] = [None] * len(some)
         for places in np.split(order, range(batch_size, len(order), batch_size)):
             packed = pack_segments(
@@ -93,7 +105,17 @@ def extract(
         return found
 
     at_once = batch_size * (_BATCHES_OF_TOKENS if pooling == "tokens" else _BATCHES_SORTED)
-    return (in_order(texts[first : first + at_once]) for first in range(0, len(texts), at_once))
+
+    def parts() -> Iterator[list[np.ndarray]]:
+        for first in range(0, len(texts), at_once):
+            yield in_order(texts[first : first + at_once])
+        if num_cut:
+            warnings.warn(
+                f"{num_cut:,} of {len(texts):,} texts are longer than {length} tokens, and cut.",
+                stacklevel=2,
+            )
+
+    return parts()
 
 
 def write(path: str | os.PathLike[str], rows: Iterator[list[np.ndarray]], num_texts: int) -> None:
@@ -130,6 +152,8 @@ def check_file(path: str | os.PathLike[str], pooling: str = "mean") -> None:
         raise FileExistsError(f"{target} exists. Nothing is overwritten: name another file.")
     if target.suffix == ".npy" and pooling == "tokens":
         raise ValueError(_OF_TOKENS)
+    if target.suffix == ".parquet":
+        check_installed(str(target))
 
 
 def _write_array(path: Path, rows: Iterator[list[np.ndarray]], num_texts: int) -> None:
@@ -186,6 +210,8 @@ def _computation(encoder: keras.Model, states: Any, pooling: str) -> Callable[..
     def compute(token_ids, segment_ids, padding_mask):
         given = dict(zip(names, (token_ids, segment_ids, padding_mask), strict=True))
         found = model(given, training=False)
+        if pooling != "pooled":
+            found = found[:, : tf.shape(token_ids)[1]]  # inner states have prompts behind the row
         if pooling == "first":
             return found[:, 0]
         if pooling == "mean":

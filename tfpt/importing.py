@@ -11,6 +11,8 @@ import keras
 from tfpt import checkpoints, state_files, weights
 from tfpt.config import from_dict, to_dict
 
+RECORD = "imported.json"
+
 
 class Imported(NamedTuple):
     """A run folder made of a checkpoint of others."""
@@ -58,8 +60,8 @@ def import_run(
     try:
         state = {"model": checkpoints.weights(model)}
         state_files.write(state_files.snapshot(state), path / "best", 0, num_kept=1)
-        origin = {"from": str(checkpoint.path), "family": checkpoint.family}
-        run.write_record("imported.json", origin)
+        origin = {"from": str(checkpoint.path), "family": checkpoint.family, "drawn": drawn}
+        run.write_record(RECORD, origin)
     except BaseException:
         shutil.rmtree(path)
         raise

@@ -1,11 +1,12 @@
 """What a fine-tuning is made of, found and checked before anything is written."""
 
+import warnings
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfpt import config, distribution, taking_over
+from tfpt import config, distribution, importing, taking_over
 from tfpt.checkpoints import Run
 from tfpt.pipelines import TextTokenizer
 
@@ -35,6 +36,13 @@ def fine_tuning(recipe: ModuleType, settings: Any) -> FineTuning:
     distribution.keep_memory()
     distribution.threads(numbers.step.cpu_shards)
     source, settings, tokenizer = taking_over.start_of(settings, recipe)
+    trained, there = numbers.transfer.trained_layers, settings.model.num_layers
+    if trained is not None and trained > there:
+        raise ValueError(
+            f"`training.transfer.trained_layers` is {trained}, but the encoder has {there} layers."
+        )
+    if source is not None and settings.model.has_pooler:
+        _warn_of_random_pooler(source, numbers)
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
@@ -44,3 +52,18 @@ def fine_tuning(recipe: ModuleType, settings: Any) -> FineTuning:
             f"{data.steps_per_epoch} steps of an epoch are no multiple of it. Choose a divisor."
         )
     return FineTuning(source, settings, tokenizer, strategy, data)
+
+
+def _warn_of_random_pooler(source: Run, numbers: config.FineTuning) -> None:
+    """Say so where a pooler that was drawn at the import stays as it is."""
+    drawn = source.read_record(importing.RECORD).get("drawn", [])
+    adaptation = numbers.adaptation
+    is_trained = numbers.transfer.trained_layers != 0
+    if adaptation.method != "none":
+        is_trained = adaptation.train_pooler
+    if not is_trained and any(path.startswith("pooler/") for path in drawn):
+        warnings.warn(
+            f"The pooler of {source.path} was drawn at random, since the checkpoint it comes from "
+            "has none, and these settings do not train it.",
+            stacklevel=4,
+        )

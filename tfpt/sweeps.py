@@ -189,6 +189,7 @@ def _what_is_prepared(settings: Any) -> Any:
         batch_size=training.batch_size,
         strategy=training.strategy,
         adaptation=training.adaptation,
+        transfer=training.transfer,
         step=training.step,
     )
     others = {"dropout_rate": 0.0} if hasattr(settings, "dropout_rate") else {}

@@ -84,7 +84,10 @@ def with_size_of(source: Run, settings: Any, recipe: ModuleType) -> Any:
             "was begun without the settings of a recipe. Begin it with training.Run(..., "
             "recipe=, settings=), or fine-tune its encoder in Python."
         )
-    taken = config.from_dict(settings, {"model": source.settings["model"]})
+    of_source = dict(source.settings["model"])
+    if not recipe.config().model.has_pooler:  # nothing of this recipe reads one
+        of_source["has_pooler"] = False
+    taken = config.from_dict(settings, {"model": of_source})
     default, given, there = (
         config.to_dict(model) for model in (recipe.config().model, settings.model, taken.model)
     )

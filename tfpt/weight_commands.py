@@ -58,10 +58,15 @@ def convert(run, to, out, without_heads) -> None:
     """
     quiet_tensorflow()
     module = recipe_names.of_run(run)
-    from tfpt import checkpoints, weights
+    from tfpt import checkpoints, peft, weights
 
     label_names = checkpoints.open_run(run).label_names
     model, tokenizer, settings = _loaded(run, module)
+    if adaptation := peft.adaptation_of(model):
+        raise ValueError(
+            f"{run} was trained by {adaptation.method}, which cannot be merged into the weights, "
+            "and other formats have no place for it. Export it as it is (`tfpt export`)."
+        )
     written = weights.write(
         out,
         model,

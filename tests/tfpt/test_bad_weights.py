@@ -1,6 +1,7 @@
 """Checkpoints that are damaged, or of models that tfpt does not have, and what is not written."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 import tiny_bert
+from click.testing import CliRunner
 from test_weights import built, folder, opened
 
 from tfpt import models, weights
+from tfpt.cli import main
 
 
 def a_copy(tmp_path, name="bert_classifier"):
@@ -64,6 +67,22 @@ def test_a_cut_file_is_told_from_a_whole_one(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged: .* Take a whole file"):
         weights.read(copied)
+
+
+@pytest.mark.parametrize("change", ["cut", "gone"])
+def test_a_checkpoint_of_google_that_is_not_whole_is_told(tmp_path, change):
+    checkpoint, model = opened("bert")
+    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer, "heads": False}
+    written = weights.write(tmp_path / "google", model, to="google", **arguments)
+    (data,) = written.glob("bert_model.ckpt.data-*")
+    content = data.read_bytes()
+    data.unlink()
+    if change == "cut":
+        data.write_bytes(content[: len(content) // 2])
+    result = CliRunner().invoke(main, ["import", str(written), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert re.search(r"^Error: .*google is damaged: .* Take a whole checkpoint\.$", result.output)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_shard_is_named(tmp_path):

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from test_weights import folder
 from test_weights import opened as weights_of
 
-from tfpt import config, extraction, models
+from tfpt import config, extraction, models, peft
 from tfpt.cli import main
 from tfpt.pipelines import read_texts
 
 TOKENIZER = tiny_bert.TOKENIZER
 # Of several lengths, not sorted; the fourth is cut.
-WORDS = ((3, 4, 5), (1,), (7, 8), tuple(range(20)), (), (9, 2, 9, 2))
+WORDS = ((3, 4, 5), (1,), (7, 8), tuple(range(20)), (6,), (9, 2, 9, 2))
 TEXTS = [(" ".join(f"word{number}" for number in words),) for words in WORDS]
 LENGTH = 12
 
@@ -103,6 +103,34 @@ def test_what_cannot_be_extracted_is_told_at_once(encoder, changes, message):
         extraction.extract(encoder, TOKENIZER, **{"texts": TEXTS, **changes})
 
 
+def test_an_empty_text_is_told_before_the_work_and_what_is_cut_once_after_it(encoder):
+    with pytest.raises(ValueError, match=r"Text 3 is empty: \('word1', ' '\)"):
+        extraction.extract(encoder, TOKENIZER, [("a", "b"), ("a", "b"), ("word1", " ")])
+    with pytest.warns(UserWarning, match="and cut") as told:
+        extracted(encoder)
+    assert [str(one.message) for one in told] == [
+        "1 of 6 texts are longer than 12 tokens, and cut."
+    ]
+
+
+def test_inner_states_of_prompts_are_left_out(encoder):
+    texts = TEXTS[:3]
+    before = extracted(encoder, texts, layer=1, pooling="tokens")
+    adapted = peft.prompt_tuning(
+        models.encoder(tiny_bert.size(num_layers=2), tiny_bert.V), num_tokens=4
+    )
+    found = extracted(adapted, texts, layer=1, pooling="tokens")
+    assert [one.shape for one in found] == [one.shape for one in before]
+    for value, mean in zip(found, extracted(adapted, texts, layer=1), strict=True):
+        np.testing.assert_allclose(mean, value.mean(axis=0), atol=1e-5)
+
+
+def test_a_parquet_without_pyarrow_is_told_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"by pyarrow, which is not installed\. Install it"):
+        extraction.check_file(tmp_path / "x.parquet")
+
+
 def test_arrays_and_parquet_hold_the_same(encoder, tmp_path):
     for name in ("a.npy", "a.parquet"):
         found = extraction.extract(encoder, TOKENIZER, TEXTS, batch_size=2)
@@ -176,12 +204,14 @@ def test_features_of_a_packed_run_are_those_of_texts_alone(tmp_path):
     chosen += ["training.total_steps=1", "training.steps_per_epoch=1", "training.warmup_steps=0"]
     settings = [word for one in chosen for word in ("--set", one)]
     vocabulary = tmp_path / "vocab.txt"
+    lines = (tmp_path / "a.txt").read_text().replace("\n\n", "\n")
+    (tmp_path / "b.txt").write_text(lines)
     for words in (
         ("vocabulary", tmp_path / "a.txt", "--size", 37, "--out", vocabulary),
         ("store", tmp_path / "a.txt", "--vocabulary", vocabulary, "--out", tmp_path / "store"),
         ("pretrain", "bert", *settings, "--out", tmp_path / "run"),
-        ("features", tmp_path / "run", tmp_path / "a.txt", "--out", tmp_path / "a.npy"),
+        ("features", tmp_path / "run", tmp_path / "b.txt", "--out", tmp_path / "a.npy"),
     ):
         result = CliRunner().invoke(main, [str(word) for word in words])
         assert result.exit_code == 0, result.output
-    assert np.load(tmp_path / "a.npy").shape == (9 * 6, 16)
+    assert np.load(tmp_path / "a.npy").shape == (9 * 4, 16)

@@ -17,6 +17,7 @@ from tfpt.recipes import bert, tag
 WORDS = tiny_bert.TOKENIZER.vocabulary[5:]
 SIZE = {"model.max_sequence_length": 16, "data.sequence_length": 16, "model.num_layers": 1}
 SIZE |= {"model.hidden_dim": 32, "model.num_heads": 2, "model.intermediate_dim": 32}
+ONE_EPOCH = {"training.epochs": 1, "training.batch_size": 8}
 
 
 def sets(numbers):
@@ -137,7 +138,7 @@ def test_fine_tuning_takes_over_a_pretrained_encoder_and_seeds_are_told(folder, 
     training.pretrain(bert, settings, tmp_path / "bert", verbose=0)
     files = {"data.name": folder / "train.conll", "data.validation": folder / "dev.conll"}
     files |= {"data.test": folder / "test.conll", "data.sequence_length": 16}
-    files |= {"training.epochs": 1, "training.batch_size": 8}
+    files |= ONE_EPOCH
     assigned = [word for one in sets(files) for word in ("--set", one)]
     start = ("--from", tmp_path / "bert", "--seeds", 2, "--out", tmp_path / "runs")
     printed = tfpt("finetune", "tag", *start, *assigned)
@@ -146,6 +147,20 @@ def test_fine_tuning_takes_over_a_pretrained_encoder_and_seeds_are_told(folder, 
     assert set(record) == {"seeds", "f1", "precision", "recall", "word_accuracy", "loss"}
     begun = training.open_run(tmp_path / "runs" / "seed-1")
     assert begun.settings["model"]["hidden_dim"] == 32
+    # Nothing reads a pooler here, so there is none; what begins with the run does without.
+    assert (settings.model.has_pooler, begun.settings["model"]["has_pooler"]) == (True, False)
+    rows = "".join(f"{word} {word},{n % 2}\n" for n, word in enumerate(WORDS[:20]))
+    (tmp_path / "rows").mkdir()
+    for name in ("train", "dev"):
+        (tmp_path / "rows" / f"{name}.csv").write_text(f"text,label\n{rows}")
+    numbers = {"data.name": tmp_path / "rows", "data.sequence_length": 16}
+    assigned = [word for one in sets({**numbers, **ONE_EPOCH}) for word in ("--set", one)]
+    tfpt("finetune", "classify", "--from", begun.path, "--out", tmp_path / "again", *assigned)
+    result = CliRunner().invoke(
+        main, ["convert", str(begun.path), "--to", "keras-hub", "--out", str(tmp_path / "hub")]
+    )
+    assert result.exit_code == 1
+    assert "this model has num_segments=2, has_pooler=False" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,34 @@
 """Which layers fine-tuning trains, and how fast."""
 
+import contextlib
 import itertools
+import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 import tiny_bert
 from click.testing import CliRunner
 from test_flops import products
 from test_weights import folder
 
-from tfpt import config, flops, models, objectives, training, transfer
+from tfpt import (
+    callbacks,
+    config,
+    flops,
+    importing,
+    models,
+    objectives,
+    preparation,
+    training,
+    transfer,
+    weights,
+)
 from tfpt.checkpoints import open_run
 from tfpt.cli import main
 from tfpt.config import Transfer
+from tfpt.recipes import bert, classify
 
 LAYERS = 3
 RATE = 1e-3
@@ -143,12 +158,15 @@ def test_more_layers_than_there_are_are_refused():
         transfer.choose_layers(classifier(), Transfer(trained_layers=4), 1)
 
 
-def test_a_frozen_encoder_is_fine_tuned_by_the_command(tmp_path):
-    (tmp_path / "rows").mkdir()
+def rows_in(folder):
+    folder.mkdir()
     for name in ("train", "validation"):
-        (tmp_path / "rows" / f"{name}.csv").write_text(
-            "text,label\n" + "a cat sat,yes\nthe dog lay,no\n" * 20
-        )
+        rows = "a cat sat,yes\nthe dog lay,no\n" * 20
+        (folder / f"{name}.csv").write_text(f"text,label\n{rows}")
+
+
+def test_a_frozen_encoder_is_fine_tuned_by_the_command(tmp_path):
+    rows_in(tmp_path / "rows")
     chosen = [f"data.name={tmp_path / 'rows'}", "data.sequence_length=16", "training.epochs=1"]
     settings = [word for one in chosen for word in ("--set", one)]
     source = ("--from", str(tmp_path / "source"))
@@ -165,6 +183,70 @@ def test_a_frozen_encoder_is_fine_tuned_by_the_command(tmp_path):
     assert not [path for path in shared if (found["0"][path] != before[path]).any()]
     changed = {path for path in shared if (found["1"][path] != before[path]).any()}
     assert {path.partition("/")[0] for path in changed} == {"layer_1", "pooler"}
+
+
+def test_more_layers_than_a_run_has_are_told_before_a_folder_is_made(tmp_path):
+    rows_in(tmp_path / "rows")
+    command("import", str(folder("bert")), "--out", str(tmp_path / "source"))
+    words = ["classify", "--from", str(tmp_path / "source"), "--out", str(tmp_path / "out")]
+    words += ["--set", f"data.name={tmp_path / 'rows'}", "--set", "data.sequence_length=16"]
+    field = "training.transfer.trained_layers"
+    for more in (["--set", f"{field}=40"], ["--sweep", f"{field}=1,40"]):
+        result = CliRunner().invoke(main, ["finetune", *words, *more])
+        assert result.exit_code == 1
+        told = f"Error: `{field}` is 40, but the encoder has 2 layers."
+        assert result.output.splitlines()[-1] == told
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [
+        ({}, False),
+        ({"transfer.trained_layers": 0}, True),
+        ({"adaptation.method": "lora"}, False),
+        ({"adaptation.method": "lora", "adaptation.train_pooler": "false"}, True),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_pooler_that_stays_random_is_told(tmp_path, changes, is_told):
+    rows_in(tmp_path / "rows")
+    masks_alone = tmp_path / "masks"
+    shutil.copytree(folder("bert"), masks_alone)
+    tensors = {}
+    for shard in masks_alone.glob("model*.safetensors*"):
+        if shard.suffix == ".safetensors":
+            tensors |= safetensors.numpy.load_file(shard)
+        shard.unlink()
+    left = {n: x for n, x in tensors.items() if "pooler" not in n and "seq_relationship" not in n}
+    safetensors.numpy.save_file(left, masks_alone / "model.safetensors")
+    run, drawn = importing.import_run(bert, weights.read(masks_alone), tmp_path / "source")
+    assert drawn == ["pooler/bias", "pooler/kernel"]
+    chosen = {"data.name": tmp_path / "rows", "data.sequence_length": 16, "start": run.path}
+    chosen |= {f"training.{name}": value for name, value in changes.items()}
+    settings = config.override(classify.config(), [f"{name}={n}" for name, n in chosen.items()])
+    told = pytest.warns(UserWarning, match=r"^The pooler of .* was drawn at random, since")
+    with told if is_told else contextlib.nullcontext():
+        preparation.fine_tuning(classify, settings)
+
+
+def test_class_weights_and_patience_are_those_of_the_settings(tmp_path):
+    (tmp_path / "rows").mkdir()
+    for name in ("train", "validation"):
+        rows = "a cat sat,yes\n" * 24 + "the dog lay,no\n" * 8
+        (tmp_path / "rows" / f"{name}.csv").write_text(f"text,label\n{rows}")
+    tiny_bert.TOKENIZER.save(tmp_path / "vocab.txt")
+    chosen = {"data.name": tmp_path / "rows", "data.vocabulary": tmp_path / "vocab.txt"}
+    chosen |= {"data.sequence_length": 8, "data.balanced": "true", "training.patience": 1}
+    chosen |= {"training.epochs": 5, "training.learning_rate": 1e-12, "model.num_layers": 1}
+    chosen |= {"model.hidden_dim": 16, "model.num_heads": 2, "model.intermediate_dim": 32}
+    settings = config.override(classify.config(), [f"{name}={n}" for name, n in chosen.items()])
+    _, labels, weights_of = next(iter(classify.dataset(settings, tiny_bert.TOKENIZER).train))
+    expected = np.where(labels["classification"] == 0, 32 / 16, 32 / 48)  # no, yes
+    np.testing.assert_allclose(weights_of["classification"], expected, rtol=1e-6)
+    run = training.finetune(classify, settings, tmp_path / "run", verbose=0)
+    # Nothing is learned, so the first epoch stays the best, and the second is the last.
+    assert len(callbacks.history(run)) == 2
 
 
 def command(*words):

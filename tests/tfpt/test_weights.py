@@ -19,6 +19,7 @@ import tokenizers
 from click.testing import CliRunner
 
 from tfpt import models, objectives, pipelines, weights
+from tfpt.checkpoints import open_run
 from tfpt.cli import main
 
 DATA = Path(__file__).parent.parent / "data"
@@ -52,7 +53,9 @@ def built(checkpoint):
 def opened(name):
     checkpoint = weights.read(folder(name))
     model = built(checkpoint)
-    assert checkpoint.assign(model) == []
+    lacks_pooler = checkpoint.size.has_pooler and "pooler" not in checkpoint.groups
+    drawn = ["pooler/bias", "pooler/kernel"] if lacks_pooler else []
+    assert checkpoint.assign(model) == drawn
     return checkpoint, model
 
 
@@ -96,6 +99,29 @@ def test_outputs_are_those_of_torch(name):
         # There 0 is a pair that follows, here 1 is.
         logits = outputs["next_sentence"][:, 0, ::-1]
         np.testing.assert_allclose(logits, expected["next_sentence"], atol=BOUND)
+
+
+def test_a_pooler_that_no_head_reads_is_imported(tmp_path):
+    """As of encoders that were trained for embeddings, or for masked words alone."""
+    shutil.copytree(folder("bert"), tmp_path / "bert")
+    tensors = tensors_of(tmp_path / "bert")
+    for path in (tmp_path / "bert").glob("model*"):
+        path.unlink()
+    left = {key: value for key, value in tensors.items() if "seq_relationship" not in key}
+    safetensors.numpy.save_file(left, tmp_path / "bert" / "model.safetensors")
+    words = ["import", str(tmp_path / "bert"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "drawn at random" not in result.output
+    settings = open_run(tmp_path / "run").settings
+    assert settings["drawing"]["pairing"] == "single"  # so that nothing reads the pooler
+    checkpoint = weights.read(tmp_path / "bert")
+    encoder = models.encoder(checkpoint.size, checkpoint.tokenizer.vocabulary_size)
+    open_run(tmp_path / "run").restore_best(encoder)
+    expected = safetensors.numpy.load_file(folder("bert") / "expected.safetensors")
+    inputs, _ = inputs_of(expected)
+    pooled = encoder(inputs)["pooled_output"]
+    np.testing.assert_allclose(pooled, expected["pooled"], atol=BOUND)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -251,7 +277,7 @@ def test_positions_count_from_the_id_of_padding(tmp_path, pad_id):
     again = weights.read(written)
     assert again.size == checkpoint.size
     other = built(again)
-    assert again.assign(other) == []
+    assert again.assign(other) == ["pooler/bias", "pooler/kernel"]
     assert tiny_bert.largest_difference(tiny_bert.values(model), tiny_bert.values(other)) == 0
 
 

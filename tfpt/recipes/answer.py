@@ -77,7 +77,7 @@ class Config:
 
     data: Data = field(default_factory=Data)
     # Only from scratch: a pre-trained run brings its own. Dropout is set below.
-    model: models.Model = models.BERT_SMALL
+    model: models.Model = fine_tuning.WITHOUT_POOLER
     training: tfpt.config.FineTuning = field(default_factory=tfpt.config.FineTuning)
     dropout_rate: float = 0.1  # of the encoder and its states, however it was pre-trained
     seed: int = 0  # of the order of the windows, the first weights and dropout

@@ -81,7 +81,7 @@ class Config:
 
     data: Data = field(default_factory=Data)
     # Only from scratch: a pre-trained run brings its own. Dropout is set below.
-    model: models.Model = models.BERT_SMALL
+    model: models.Model = fine_tuning.WITHOUT_POOLER
     # A batch tells apart what is in it: more rows are more to tell apart. Of three columns its size
     # is a multiple of 3.
     training: tfpt.config.FineTuning = field(

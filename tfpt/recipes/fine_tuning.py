@@ -12,6 +12,9 @@ from tfpt.config import check
 if TYPE_CHECKING:
     import keras
 
+# Where nothing reads the pooled state, there is no pooler, whatever run the encoder comes from.
+WITHOUT_POOLER = replace(models.BERT_SMALL, has_pooler=False)
+
 
 def check_data(data: Any) -> None:
     """Raise a ValueError where the columns or the length of a recipe's `Data` are out of range."""

@@ -81,7 +81,9 @@ class Checkpoint:
             ValueError: A tensor has another shape than the model's weight; or the model lacks a
                 weight of the encoder. The model is as it was.
         """
-        there = {weight.path: weight for weight in model.weights}
+        # Of an encoder also what no objective reads, such as a pooler.
+        encoder = getattr(model, "encoder", model)
+        there = {weight.path: weight for weight in (*model.weights, *encoder.weights)}
         chosen = [rule for rule in self.rules if rule.group in self.groups or not rule.group]
         if lacking := [rule.ours for rule in chosen if not rule.group and rule.ours not in there]:
             raise ValueError(

@@ -64,8 +64,18 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         tokenizer=wordpiece(path / VOCABULARY, lowercase=lowercase),
         rules=rules,
         groups=groups,
-        read=reader.get_tensor,
+        read=lambda name: _read(reader, name, path),
     )
+
+
+def _read(reader: Any, name: str, path: Path) -> np.ndarray:
+    """A tensor; opening a checkpoint has read its index alone."""
+    try:
+        return reader.get_tensor(name)
+    except (tf.errors.OpError, IndexError) as error:
+        raise ValueError(
+            f"{path} is damaged: {name} cannot be read: {error}. Take a whole checkpoint."
+        ) from error
 
 
 def _opened(path: Path) -> Any:
