@@ -27,8 +27,7 @@ def import_run(
     """Make a run folder of a checkpoint, as if its model had been trained by a recipe.
 
     Args:
-        recipe: The recipe that rebuilds the model: recipes/classify.py for a classifier, or else
-            recipes/bert.py.
+        recipe: The recipe that rebuilds the model: that of the name `checkpoint.recipe`.
         checkpoint: From `weights.read`.
         out: The folder, new.
 
@@ -41,8 +40,13 @@ def import_run(
         raise FileExistsError(f"{path} exists. Nothing is overwritten: name another folder.")
     default = recipe.config()
     length = min(default.data.sequence_length, checkpoint.size.max_sequence_length)
-    taken: dict[str, Any] = {"model": to_dict(checkpoint.size), "data": {"sequence_length": length}}
-    if not checkpoint.label_names and "next_sentence" not in checkpoint.groups:
+    data = {"sequence_length": length}
+    # Of questions: shares of a row that stay what they are in a shorter one.
+    for name in ("stride", "question_length"):
+        if hasattr(default.data, name):
+            data[name] = getattr(default.data, name) * length // default.data.sequence_length
+    taken: dict[str, Any] = {"model": to_dict(checkpoint.size), "data": data}
+    if checkpoint.recipe == "bert" and "next_sentence" not in checkpoint.groups:
         # A head that would be random, and for which most families have no place.
         taken["drawing"] = {"pairing": "single"}
     settings = from_dict(default, taken)

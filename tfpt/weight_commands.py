@@ -33,7 +33,7 @@ def import_(source, out, without_heads, lowercase) -> None:
     from tfpt import importing, weights
 
     checkpoint = weights.read(source, heads=not without_heads, lowercase=lowercase)
-    recipe = recipe_names.find("classify" if checkpoint.label_names else "bert")
+    recipe = recipe_names.find(checkpoint.recipe)
     imported = importing.import_run(recipe, checkpoint, out)
     layers = sorted({path.rpartition("/")[0] for path in imported.drawn})
     if layers:

@@ -136,34 +136,6 @@ def test_the_encoder_alone_is_not_cut_off(tmp_path):
         weights.read(copied, heads=False)
 
 
-def test_a_classifier_of_tokens_is_none_of_texts(tmp_path):
-    copied = a_copy(tmp_path)
-    rewrite(
-        copied, lambda tensors: [tensors.pop(f"bert.pooler.dense.{x}") for x in ("weight", "bias")]
-    )
-    with pytest.raises(ValueError, match="tells something of each token, not of a text"):
-        weights.read(copied)
-    assert weights.read(copied, heads=False).groups == {"segments"}
-
-
-@pytest.mark.parametrize("name", ["bert_classifier", "distilbert_classifier"])
-@pytest.mark.parametrize(
-    ("numbers", "told"),
-    [
-        ({"problem_type": "multi_label_classification"}, "a head for 'multi_label_classification'"),
-        ({"problem_type": "regression"}, "a head for 'regression', and not one class for a text"),
-        ({"id2label": {"0": "LABEL_0"}}, "has a head with one output, which is no class"),
-    ],
-)
-def test_a_head_that_chooses_no_class_is_refused(tmp_path, name, numbers, told):
-    copied = a_copy(tmp_path, name)
-    file = copied / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **numbers}))
-    with pytest.raises(ValueError, match=told):
-        weights.read(copied)
-    assert "classification" not in weights.read(copied, heads=False).groups
-
-
 def test_weights_of_the_tensorflow_classes_are_told(tmp_path):
     copied = a_copy(tmp_path)
     tensors = safetensors.numpy.load_file(copied / "model.safetensors")

@@ -65,7 +65,8 @@ class Checkpoint:
     rules: Sequence[Rule]
     groups: frozenset[str]  # of weights that not every model has, those that are there
     read: Callable[[str], np.ndarray]  # a tensor by its name there
-    label_names: tuple[str, ...] = ()  # of a classifier
+    label_names: tuple[str, ...] = ()  # of a classifier, also of tokens or for several labels
+    recipe: str = "bert"  # the name of the recipe that has such models
 
     def assign(self, model: keras.Model) -> list[str]:
         """Give the weights to a model of tfpt, by their paths.
@@ -75,7 +76,7 @@ class Checkpoint:
                 have stay as they are.
 
         Returns:
-            The paths of the weights that stayed as they were.
+            The paths of the weights, of those that training changes, that stayed as they were.
 
         Raises:
             ValueError: A tensor has another shape than the model's weight; or the model lacks a
@@ -98,4 +99,5 @@ class Checkpoint:
         }
         for path, value in values.items():
             there[path].assign(value)
-        return sorted(there.keys() - values.keys())
+        trained = {path for path, weight in there.items() if weight.trainable}
+        return sorted(trained - values.keys())

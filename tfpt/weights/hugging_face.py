@@ -14,8 +14,20 @@ import numpy as np
 import safetensors.numpy
 
 from tfpt import models, pipelines
+from tfpt.pipelines.tags import parse_tag
 from tfpt.weights import hugging_face_tokenizer, mapping, tables
 from tfpt.weights.checkpoint import Checkpoint, check_epsilon
+from tfpt.weights.hugging_face_heads import (
+    CLASSES,
+    LABELS,
+    SCORE,
+    TAGS,
+    Head,
+    head_here,
+    head_there,
+    with_head,
+    without_units,
+)
 from tfpt.weights.hugging_face_tensors import WEIGHTS, Tensors, read_object
 from tfpt.weights.tables import PYTORCH, Line
 
@@ -62,6 +74,8 @@ _ONLY = {
     "is_decoder": False,
     "tie_word_embeddings": True,
 }
+# Of models whose heads read no pooled state, whether or not they have a pooler.
+_BY_SEGMENTS = {2: "bert", 1: "roberta", 0: "distilbert"}
 # What is no part of an encoder, nor of its pooler.
 _OF_HEADS = r"(?!embeddings|encoder\.|transformer\.|pooler\.).*"
 _POOLER = r"pooler\.dense\.(weight|bias)"
@@ -118,31 +132,37 @@ def read(path: Path, *, heads: bool = True, lowercase: bool | None = None) -> Ch
         )
     tensors = Tensors(path, family.prefix)
     num_layers = _number(config, family, "num_layers", path)
+    head = head_there(config, tensors.names) if heads else None
     table = _table_of(family, tensors.names) if heads else family.table
     # None is what RoBERTa's has where it is left out of the file.
-    rules = _rules(table, num_layers, config.get("pad_token_id"))
+    rules = _rules(with_head(table, head), num_layers, config.get("pad_token_id"))
     groups = mapping.groups_in(rules, tensors.names)
     ignored = list(family.ignored)
-    if table is family.classifier:
-        ignored.append(_POOLER)  # of the encoder, which nothing reads in such a classifier
+    if table is family.classifier or _is_of_tokens(head):
+        ignored.append(_POOLER)  # of the encoder, which nothing reads in such a model
     if not heads:
         groups -= tables.HEADS
         ignored.append(_OF_HEADS)
-    if tables.CLASSIFICATION in groups:
-        _check_classes(config, groups, path)
     mapping.check_names(rules, tensors.names, groups=groups, ignored=ignored, source=str(path))
     tokenizer = hugging_face_tokenizer.read(path, lowercase)
-    labels = _label_names(config, path) if tables.CLASSIFICATION in groups else ()
+    labels = _label_names(config, path) if head in (CLASSES, LABELS, TAGS) else ()
+    if head is TAGS:
+        _check_tags(labels, path)
     return Checkpoint(
         path=path,
         family=config["model_type"],
-        size=_size(config, family, groups, path),
+        size=_size(config, family, groups, path, has_pooler=not _is_of_tokens(head)),
         tokenizer=tokenizer,
         rules=rules,
         groups=groups,
         read=tensors.read,
         label_names=labels,
+        recipe="bert" if head is None else head.recipe,
     )
+
+
+def _is_of_tokens(head: Head | None) -> bool:
+    return head is not None and bool(head.of_tokens)
 
 
 def _table_of(family: Family, names: Set[str]) -> tuple[Line, ...]:
@@ -150,21 +170,6 @@ def _table_of(family: Family, names: Set[str]) -> tuple[Line, ...]:
     first = (name for line in family.classifier if line.ours == "pooler" for name in line.theirs)
     has_two = any(f"{name}{PYTORCH.kernel}" in names for name in first)
     return family.classifier if has_two else family.table
-
-
-def _check_classes(config: Mapping[str, Any], groups: Set[str], path: Path) -> None:
-    """Raise a ValueError for a head that does not choose one class of a text."""
-    told = ""
-    if tables.POOLER not in groups:
-        told = "has a classifier and no pooler: it tells something of each token, not of a text"
-    elif (kind := config.get("problem_type")) not in (None, "single_label_classification"):
-        told = f"has a head for {kind!r}, and not one class for a text"
-    elif len(config.get("id2label") or (0, 1)) < 2:
-        told = "has a head with one output, which is no class: a regression, or a score of pairs"
-    if told:
-        raise ValueError(
-            f"{path} {told}. To take the encoder alone, pass heads=False (--without-heads)."
-        )
 
 
 def _rules(table: Sequence[Line], num_layers: int, pad_id: int | None) -> list[mapping.Rule]:
@@ -175,7 +180,7 @@ def _rules(table: Sequence[Line], num_layers: int, pad_id: int | None) -> list[m
     return [replace(one, num_before=pad_id + 1) if one.num_before else one for one in found]
 
 
-def family_of(size: models.Model) -> str:
+def family_of(size: models.Model, head: Head | None = None) -> str:
     """The family that has models of this form.
 
     Raises:
@@ -183,6 +188,8 @@ def family_of(size: models.Model) -> str:
     """
     pooler = size.pooler_activation if size.has_pooler else None
     form = size.num_segments, pooler, size.embedding_dim is None
+    if _is_of_tokens(head) and form[2] and size.num_segments in _BY_SEGMENTS:
+        return _BY_SEGMENTS[size.num_segments]
     if form == (2, "tanh", True):
         return "bert"
     if form == (1, "tanh", True):
@@ -206,14 +213,16 @@ def write(
     label_names: Sequence[str] = (),
 ) -> None:
     """Write a folder that transformers loads, into an empty one; see `weights.write`."""
-    name = family_of(size)
+    head, values = head_here(values), without_units(values)
+    name = family_of(size, head)
     family = FAMILIES[name]
     if name == "distilbert":
         check_epsilon(size, "DistilBERT")
     if isinstance(tokenizer, pipelines.SentencePiece):
         raise ValueError(f"{name} of Hugging Face has no vocabulary of SentencePiece.")
-    is_classifier = "classification_head/kernel" in values
-    if not is_classifier and not family.has_pooler:  # the pooler is a part of the head
+    is_classifier = head is not None and not head.of_tokens
+    # The pooler is a part of a head, or nothing reads it.
+    if _is_of_tokens(head) or not (is_classifier or family.has_pooler):
         values = {one: value for one, value in values.items() if not one.startswith("pooler/")}
     table = family.classifier if is_classifier and family.classifier else family.table
     if table is family.classifier and "pooler/kernel" not in values:
@@ -222,7 +231,7 @@ def write(
             "second one alone: it was not trained with a pooler. Write the encoder alone "
             "(--without-heads), or export the model."
         )
-    rules = _rules(table, size.num_layers, tokenizer.pad_id)
+    rules = _rules(with_head(table, head), size.num_layers, tokenizer.pad_id)
     tensors = mapping.all_theirs(rules, values, format_name=f"{name} of Hugging Face")
     groups = {rule.group for rule in rules if rule.ours in values}
     if groups & tables.HEADS:
@@ -231,7 +240,12 @@ def write(
             for one, value in tensors.items()
         }
     safetensors.numpy.save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
-    config = _config(name, size, tokenizer, groups, label_names)
+    config = _config(name, size, tokenizer, label_names)
+    config["architectures"] = [_architecture(name, groups, head)]
+    if head is not None and head.problem_type:
+        config["problem_type"] = head.problem_type
+    if head is SCORE:
+        config["id2label"], config["label2id"] = {"0": "LABEL_0"}, {"LABEL_0": 0}
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     hugging_face_tokenizer.write(path, tokenizer, size.max_sequence_length)
 
@@ -240,13 +254,11 @@ def _config(
     name: str,
     size: models.Model,
     tokenizer: pipelines.TextTokenizer,
-    groups: Set[str],
     label_names: Sequence[str],
 ) -> dict[str, Any]:
     family = FAMILIES[name]
     numbers = {family.numbers[one]: getattr(size, one) for one in family.numbers if one != _GELU}
     config = {
-        "architectures": [_architecture(name, groups)],
         "model_type": name,
         **numbers,
         family.numbers[_GELU]: "gelu",
@@ -269,11 +281,11 @@ def _config(
     return config
 
 
-def _architecture(name: str, groups: Set[str]) -> str:
+def _architecture(name: str, groups: Set[str], head: Head | None) -> str:
     """The class of transformers that has these weights."""
     stem = {"bert": "Bert", "roberta": "Roberta", "electra": "Electra", "distilbert": "DistilBert"}
-    if tables.CLASSIFICATION in groups:
-        return f"{stem[name]}ForSequenceClassification"
+    if head is not None:
+        return f"{stem[name]}{head.architecture}"
     if tables.NEXT_SENTENCE in groups:
         return f"{stem[name]}ForPreTraining"
     if tables.MASKED_LM in groups:
@@ -281,7 +293,9 @@ def _architecture(name: str, groups: Set[str]) -> str:
     return f"{stem[name]}Model"
 
 
-def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> models.Model:
+def _size(
+    config: Mapping[str, Any], family: Family, groups: Set[str], path: Path, *, has_pooler: bool
+) -> models.Model:
     """The numbers of the model; a ValueError names what tfpt's encoder does otherwise."""
     for name, expected in {family.numbers[_GELU]: "gelu", **_ONLY}.items():
         if name == "tie_word_embeddings" and tables.MASKED_LM not in groups:
@@ -303,7 +317,7 @@ def _size(config: Mapping[str, Any], family: Family, groups, path: Path) -> mode
         num_segments=config.get("type_vocab_size", 2) if tables.SEGMENTS in groups else 0,
         embedding_dim=None if width == hidden_dim else width,
         norm_epsilon=config.get("layer_norm_eps", 1e-12),
-        has_pooler=family.has_pooler or tables.POOLER in groups,
+        has_pooler=has_pooler and (family.has_pooler or tables.POOLER in groups),
         pooler_activation=family.pooler_activation if tables.POOLER in groups else "tanh",
     )
 
@@ -319,6 +333,17 @@ def _number(config: Mapping[str, Any], family: Family, name: str, path: Path) ->
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{path / CONFIG}: {key} should be a number; it is {value!r}.")
     return value
+
+
+def _check_tags(labels: Sequence[str], path: Path) -> None:
+    for label in labels:
+        try:
+            parse_tag(label)
+        except ValueError as error:
+            raise ValueError(
+                f"{path / CONFIG}: id2label: {error} To take the encoder alone, pass heads=False "
+                "(--without-heads)."
+            ) from None
 
 
 def _label_names(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:

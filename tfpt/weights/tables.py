@@ -56,7 +56,8 @@ KERAS_HUB = Style(
 )
 
 
-def _linear(ours: str, *theirs: str, group: str = "") -> Line:
+def linear(ours: str, *theirs: str, group: str = "") -> Line:
+    """A line of a linear map."""
     return Line("linear", ours, theirs, group, swaps=group == NEXT_SENTENCE)
 
 
@@ -74,16 +75,16 @@ def _vector(ours: str, theirs: str, group: str = "") -> Line:
 
 # The layers of BERT, RoBERTa and ELECTRA in transformers.
 _LAYERS = (
-    _linear(
+    linear(
         "layer_{n}/query_key_value",
         "encoder.layer.{n}.attention.self.query",
         "encoder.layer.{n}.attention.self.key",
         "encoder.layer.{n}.attention.self.value",
     ),
-    _linear("layer_{n}/attention_output", "encoder.layer.{n}.attention.output.dense"),
+    linear("layer_{n}/attention_output", "encoder.layer.{n}.attention.output.dense"),
     _norm("layer_{n}/attention_norm", "encoder.layer.{n}.attention.output.LayerNorm"),
-    _linear("layer_{n}/intermediate", "encoder.layer.{n}.intermediate.dense"),
-    _linear("layer_{n}/output_projection", "encoder.layer.{n}.output.dense"),
+    linear("layer_{n}/intermediate", "encoder.layer.{n}.intermediate.dense"),
+    linear("layer_{n}/output_projection", "encoder.layer.{n}.output.dense"),
     _norm("layer_{n}/output_norm", "encoder.layer.{n}.output.LayerNorm"),
 )
 _EMBEDDINGS = (
@@ -97,12 +98,12 @@ BERT = (
     *_EMBEDDINGS,
     _SEGMENTS,
     *_LAYERS,
-    _linear("pooler", "pooler.dense", group=POOLER),
-    _linear("masked_lm_head/transform", "cls.predictions.transform.dense", group=MASKED_LM),
+    linear("pooler", "pooler.dense", group=POOLER),
+    linear("masked_lm_head/transform", "cls.predictions.transform.dense", group=MASKED_LM),
     _norm("masked_lm_head/norm", "cls.predictions.transform.LayerNorm", MASKED_LM),
     _vector("masked_lm_head/bias", "cls.predictions.bias", MASKED_LM),
-    _linear("next_sentence_head", "cls.seq_relationship", group=NEXT_SENTENCE),
-    _linear("classification_head", "classifier", group=CLASSIFICATION),
+    linear("next_sentence_head", "cls.seq_relationship", group=NEXT_SENTENCE),
+    linear("classification_head", "classifier", group=CLASSIFICATION),
 )
 
 # Positions count from the one after the id of padding there, which is 1; see hugging_face.py.
@@ -112,8 +113,8 @@ ROBERTA = (
     _norm("position_embedding/norm", "embeddings.LayerNorm"),
     _SEGMENTS,
     *_LAYERS,
-    _linear("pooler", "pooler.dense", group=POOLER),
-    _linear("masked_lm_head/transform", "lm_head.dense", group=MASKED_LM),
+    linear("pooler", "pooler.dense", group=POOLER),
+    linear("masked_lm_head/transform", "lm_head.dense", group=MASKED_LM),
     _norm("masked_lm_head/norm", "lm_head.layer_norm", MASKED_LM),
     _vector("masked_lm_head/bias", "lm_head.bias", MASKED_LM),
 )
@@ -121,42 +122,42 @@ ROBERTA = (
 ELECTRA = (
     *_EMBEDDINGS,
     _SEGMENTS,
-    _linear("embedding_projection", "embeddings_project", group=PROJECTION),
+    linear("embedding_projection", "embeddings_project", group=PROJECTION),
     *_LAYERS,
-    _linear("masked_lm_head/transform", "generator_predictions.dense", group=MASKED_LM),
+    linear("masked_lm_head/transform", "generator_predictions.dense", group=MASKED_LM),
     _norm("masked_lm_head/norm", "generator_predictions.LayerNorm", MASKED_LM),
     _vector("masked_lm_head/bias", "generator_lm_head.bias", MASKED_LM),
 )
 
 DISTILBERT = (
     *_EMBEDDINGS,
-    _linear(
+    linear(
         "layer_{n}/query_key_value",
         "transformer.layer.{n}.attention.q_lin",
         "transformer.layer.{n}.attention.k_lin",
         "transformer.layer.{n}.attention.v_lin",
     ),
-    _linear("layer_{n}/attention_output", "transformer.layer.{n}.attention.out_lin"),
+    linear("layer_{n}/attention_output", "transformer.layer.{n}.attention.out_lin"),
     _norm("layer_{n}/attention_norm", "transformer.layer.{n}.sa_layer_norm"),
-    _linear("layer_{n}/intermediate", "transformer.layer.{n}.ffn.lin1"),
-    _linear("layer_{n}/output_projection", "transformer.layer.{n}.ffn.lin2"),
+    linear("layer_{n}/intermediate", "transformer.layer.{n}.ffn.lin1"),
+    linear("layer_{n}/output_projection", "transformer.layer.{n}.ffn.lin2"),
     _norm("layer_{n}/output_norm", "transformer.layer.{n}.output_layer_norm"),
-    _linear("masked_lm_head/transform", "vocab_transform", group=MASKED_LM),
+    linear("masked_lm_head/transform", "vocab_transform", group=MASKED_LM),
     _norm("masked_lm_head/norm", "vocab_layer_norm", MASKED_LM),
     _vector("masked_lm_head/bias", "vocab_projector.bias", MASKED_LM),
 )
 
 # Classifiers of texts whose head has two layers, the first of which is our pooler.
 _TWO_LAYERS = (
-    _linear("pooler", "classifier.dense", group=POOLER),
-    _linear("classification_head", "classifier.out_proj", group=CLASSIFICATION),
+    linear("pooler", "classifier.dense", group=POOLER),
+    linear("classification_head", "classifier.out_proj", group=CLASSIFICATION),
 )
 ROBERTA_CLASSIFIER = (*(line for line in ROBERTA if line.group != POOLER), *_TWO_LAYERS)
 ELECTRA_CLASSIFIER = (*ELECTRA, *_TWO_LAYERS)
 DISTILBERT_CLASSIFIER = (
     *DISTILBERT,
-    _linear("pooler", "pre_classifier", group=POOLER),
-    _linear("classification_head", "classifier", group=CLASSIFICATION),
+    linear("pooler", "pre_classifier", group=POOLER),
+    linear("classification_head", "classifier", group=CLASSIFICATION),
 )
 
 # google-research's checkpoints. The kernel of the next-sentence head is (out, in) there.
@@ -165,19 +166,19 @@ BERT_TF1 = (
     _rows("position_embedding", "bert/embeddings/position_embeddings"),
     _norm("position_embedding/norm", "bert/embeddings/LayerNorm"),
     _rows("segment_embedding", "bert/embeddings/token_type_embeddings", SEGMENTS),
-    _linear(
+    linear(
         "layer_{n}/query_key_value",
         "bert/encoder/layer_{n}/attention/self/query",
         "bert/encoder/layer_{n}/attention/self/key",
         "bert/encoder/layer_{n}/attention/self/value",
     ),
-    _linear("layer_{n}/attention_output", "bert/encoder/layer_{n}/attention/output/dense"),
+    linear("layer_{n}/attention_output", "bert/encoder/layer_{n}/attention/output/dense"),
     _norm("layer_{n}/attention_norm", "bert/encoder/layer_{n}/attention/output/LayerNorm"),
-    _linear("layer_{n}/intermediate", "bert/encoder/layer_{n}/intermediate/dense"),
-    _linear("layer_{n}/output_projection", "bert/encoder/layer_{n}/output/dense"),
+    linear("layer_{n}/intermediate", "bert/encoder/layer_{n}/intermediate/dense"),
+    linear("layer_{n}/output_projection", "bert/encoder/layer_{n}/output/dense"),
     _norm("layer_{n}/output_norm", "bert/encoder/layer_{n}/output/LayerNorm"),
-    _linear("pooler", "bert/pooler/dense", group=POOLER),
-    _linear("masked_lm_head/transform", "cls/predictions/transform/dense", group=MASKED_LM),
+    linear("pooler", "bert/pooler/dense", group=POOLER),
+    linear("masked_lm_head/transform", "cls/predictions/transform/dense", group=MASKED_LM),
     _norm("masked_lm_head/norm", "cls/predictions/transform/LayerNorm", MASKED_LM),
     _vector("masked_lm_head/bias", "cls/predictions/output_bias", MASKED_LM),
     Line(
@@ -202,19 +203,19 @@ BERT_KERAS_HUB = (
     _rows("position_embedding", "position_embedding"),
     _norm("position_embedding/norm", "embeddings_layer_norm"),
     _rows("segment_embedding", "segment_embedding", SEGMENTS),
-    _linear(
+    linear(
         "layer_{n}/query_key_value",
         "transformer_layer_{n}/self_attention_layer/query",
         "transformer_layer_{n}/self_attention_layer/key",
         "transformer_layer_{n}/self_attention_layer/value",
     ),
-    _linear(
+    linear(
         "layer_{n}/attention_output",
         "transformer_layer_{n}/self_attention_layer/attention_output",
     ),
     _norm("layer_{n}/attention_norm", "transformer_layer_{n}/self_attention_layer_norm"),
-    _linear("layer_{n}/intermediate", "transformer_layer_{n}/feedforward_intermediate_dense"),
-    _linear("layer_{n}/output_projection", "transformer_layer_{n}/feedforward_output_dense"),
+    linear("layer_{n}/intermediate", "transformer_layer_{n}/feedforward_intermediate_dense"),
+    linear("layer_{n}/output_projection", "transformer_layer_{n}/feedforward_output_dense"),
     _norm("layer_{n}/output_norm", "transformer_layer_{n}/feedforward_layer_norm"),
-    _linear("pooler", "pooled_dense", group=POOLER),
+    linear("pooler", "pooled_dense", group=POOLER),
 )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tfpt import config, models, pipelines
-from tfpt.weights import google, hub, hugging_face
+from tfpt.weights import google, hub, hugging_face, hugging_face_heads
 
 
 def write(
@@ -69,9 +69,10 @@ def write(
 
 def _names_of_classes(values: Mapping[str, Any], label_names: Sequence[str]) -> Sequence[str]:
     """A name for each class of a classifier, which has to be as many as it tells apart."""
-    if "classification_head/bias" not in values:
+    head = hugging_face_heads.head_here(values)
+    if head not in (hugging_face_heads.CLASSES, hugging_face_heads.LABELS, hugging_face_heads.TAGS):
         return ()
-    number = len(values["classification_head/bias"])
+    number = len(values[f"{head.ours}/bias"])
     if label_names and len(label_names) != number:
         raise ValueError(
             f"The model tells {number} classes apart; received {len(label_names)} `label_names`."
