@@ -8,6 +8,7 @@ the commands that are printed can be repeated.
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,8 +57,11 @@ def run(out: Path) -> dict[str, float]:
     corpus = _write_corpus(docstrings, out)
     stores = _prepare(corpus, out)
     pretrained = _pretrain(stores, out)
-    classifier = _finetune(pretrained, out)
-    report = _evaluate(classifier)
+    with warnings.catch_warnings():
+        # It is said below: the beginning of a docstring tells enough.
+        warnings.filterwarnings("ignore", message=".*: longer than a row")
+        classifier = _finetune(pretrained, out)
+        report = _evaluate(classifier)
     folder = _export(classifier, out)
     answers = _ask(folder, _examples(out / "data" / "test.jsonl"))
     return _report(out, pretrained, report, answers)
@@ -186,7 +190,9 @@ def _finetune(pretrained: training.Run, out: Path) -> training.Run:
         training=config.FineTuning(batch_size=64, epochs=3, learning_rate=5e-4),
         start=str(pretrained.path),
     )
-    console.out.print("\n[bold]Fine-tuning[/bold]: which library?")
+    console.out.print(
+        f"\n[bold]Fine-tuning[/bold]: which library? (By the first {SEQUENCE_LENGTH} tokens.)"
+    )
     with console.progress("Fine-tuning") as move:
         bar = callbacks.Report(move, console.err.print, settings.training.batch_size)
         path = out / "runs" / "libraries"
