@@ -1,6 +1,15 @@
-"""Classification of texts, or of pairs of texts, by a pre-trained encoder.
+r"""Classification of texts, or of pairs of texts, by a pre-trained encoder.
 
 tfpt finetune classify --from runs/bert --set data.name=reviews --out runs/reviews
+
+Measured on SST-2 (sentences: 6,920 to train on, 872 for validation, 1,821 for the test) with the
+weights of all-MiniLM-L6-v2, mean and deviation of five seeds, the best epoch by validation:
+88.70% +- 0.26. transformers on torch with the same seeds and numbers has 88.69% +- 0.34, and an
+epoch takes it 1.99 times as long (README, tests/benchmarks/fine_tuning.py).
+
+tfpt finetune classify --from runs/minilm --set data.name=sst2 --set data.text=0 \
+    --set data.label=1 --set data.sequence_length=64 --set training.product_dtype=bfloat16 \
+    --set training.step.cpu_shards=2 --seeds 5
 """
 
 from __future__ import annotations  # an annotation would load TensorFlow

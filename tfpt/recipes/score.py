@@ -5,7 +5,9 @@ tfpt finetune score --from runs/bert --set data.name=pairs --set data.text=text_
 
 Measured on STS-B (5,749 training, 1,379 test pairs) with the weights of all-MiniLM-L6-v2, mean and
 deviation of three seeds, no search for better numbers: Spearman 0.8239 +- 0.0018, Pearson 0.8331 +-
-0.0019. The cosine of the embeddings of the same weights, without fine-tuning, has 0.8203.
+0.0019. The cosine of the embeddings of the same weights, without fine-tuning, has 0.8203. (When
+this was measured, `tfpt import` still drew this checkpoint's pooler, which no head reads, at
+random.)
 
 tfpt finetune score --from runs/minilm --set 'data.name=FOLDER/stsb-en-*.csv' --set data.text=0,1 \
     --set data.score=2 --set data.sequence_length=64 --set training.learning_rate=5e-5 \
