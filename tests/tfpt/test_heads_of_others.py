@@ -1,5 +1,6 @@
 """Heads for tags, answers, scores and several labels, from Hugging Face and back."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -183,3 +184,15 @@ def test_a_tagger_and_an_answerer_of_others_are_exported(tmp_path):
         assert imported.drawn == []
         run("export", imported.run.path, "--out", tmp_path / recipe / "models" / "it")
     assert tiny_bert.values(model_of(tmp_path / "tag" / "run"))
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert"])
+def test_an_encoder_of_a_recipe_without_a_pooler_is_of_its_family(tmp_path, name):
+    """As after `tfpt finetune embed`."""
+    checkpoint = weights.read(folder(name))
+    size = dataclasses.replace(checkpoint.size, has_pooler=False)
+    encoder = models.encoder(size, checkpoint.tokenizer.vocabulary_size)
+    arguments = {"size": size, "tokenizer": checkpoint.tokenizer}
+    written = weights.write(tmp_path / "out", encoder, to="hugging-face", **arguments)
+    assert weights.read(written).family == name
+    assert not any("pooler" in key for key in tensors_of(written))

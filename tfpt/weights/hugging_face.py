@@ -180,15 +180,19 @@ def _rules(table: Sequence[Line], num_layers: int, pad_id: int | None) -> list[m
     return [replace(one, num_before=pad_id + 1) if one.num_before else one for one in found]
 
 
-def family_of(size: models.Model, head: Head | None = None) -> str:
+def family_of(size: models.Model, *, reads_pooled: bool = True) -> str:
     """The family that has models of this form.
+
+    Args:
+        size: The form.
+        reads_pooled: Whether the pooled state is read, or is to be told by which family reads none.
 
     Raises:
         ValueError: None has.
     """
     pooler = size.pooler_activation if size.has_pooler else None
     form = size.num_segments, pooler, size.embedding_dim is None
-    if _is_of_tokens(head) and form[2] and size.num_segments in _BY_SEGMENTS:
+    if not reads_pooled and form[2] and size.num_segments in _BY_SEGMENTS:
         return _BY_SEGMENTS[size.num_segments]
     if form == (2, "tanh", True):
         return "bert"
@@ -214,7 +218,9 @@ def write(
 ) -> None:
     """Write a folder that transformers loads, into an empty one; see `weights.write`."""
     head, values = head_here(values), without_units(values)
-    name = family_of(size, head)
+    # An encoder whose recipe had no pooler is of the family it came from, as far as can be told.
+    is_alone = head is None and not size.has_pooler and "masked_lm_head/bias" not in values
+    name = family_of(size, reads_pooled=not (_is_of_tokens(head) or is_alone))
     family = FAMILIES[name]
     if name == "distilbert":
         check_epsilon(size, "DistilBERT")
