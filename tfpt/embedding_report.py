@@ -119,12 +119,12 @@ def evaluate_embeddings(model: keras.Model, judged: JudgedTexts) -> EmbeddingRep
     """
     _, embeddings = evaluation.predictions(model, judged.texts, features.CONTRASTIVE)
     groups = judged.groups
-    places, missed = np.zeros(0, np.int64), []
+    places = np.zeros(0, np.int64)
+    missed: tuple[Missed, ...] = ()
     if groups.kind in (PAIRS, LABELS):
         search = for_partners(groups.rows[:, :2]) if groups.kind == PAIRS else for_labels(groups)
         places = ranks(embeddings, search)
-        missed = _missed(embeddings, search, places)
-    first = groups.first_rows.tolist()
+        missed = _missed(embeddings, search, places, groups.first_rows)
     spearman, pearson = correlations(model, judged.scored) if judged.scored else (0.0, 0.0)
     return EmbeddingReport(
         num_texts=len(embeddings),
@@ -135,10 +135,7 @@ def evaluate_embeddings(model: keras.Model, judged: JudgedTexts) -> EmbeddingRep
         num_scored=len(judged.scored.scores) if judged.scored else 0,
         spearman=spearman,
         pearson=pearson,
-        missed=tuple(
-            Missed(rank, *((first[text][0], first[text][1]) for text in texts))
-            for rank, *texts in missed
-        ),
+        missed=missed,
     )
 
 
@@ -213,10 +210,9 @@ def ranks(embeddings: np.ndarray, search: Search) -> np.ndarray:
 
 
 def _missed(
-    embeddings: np.ndarray, search: Search, places: np.ndarray
-) -> list[tuple[int, int, int, int]]:
-    """Of the queries of which what is right comes latest the place, the text, the nearest right
-    text and the nearest wrong one."""
+    embeddings: np.ndarray, search: Search, places: np.ndarray, first_rows: np.ndarray
+) -> tuple[Missed, ...]:
+    """The queries of which what is right comes latest; `first_rows` as of `TextGroups`."""
     found = []
     for number in np.argsort(-places, kind="stable")[:NUM_WORST].tolist():
         if places[number] == 1:
@@ -225,12 +221,13 @@ def _missed(
         alike = embeddings[search.candidates] @ embeddings[query]
         alike[search.candidates == query] = -np.inf
         is_right = search.mark(number, number + 1)[0]
-        right, wrong = (
-            int(search.candidates[np.where(those, alike, -np.inf).argmax()])
+        nearest = (
+            search.candidates[np.where(those, alike, -np.inf).argmax()]
             for those in (is_right, ~is_right)
         )
-        found.append((int(places[number]), query, right, wrong))
-    return found
+        texts = (tuple(first_rows[text].tolist()) for text in (query, *nearest))
+        found.append(Missed(int(places[number]), *texts))
+    return tuple(found)
 
 
 def correlations(model: keras.Model, scored: ScoredPairs) -> tuple[float, float]:
