@@ -15,8 +15,12 @@ from tfpt.pipelines.decoding import place, read_lines
 from tfpt.pipelines.streams import Advance, Extent, is_compressed, split_ending
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+# Many data sets of JSON Lines are files with the second one, which other programs also give to
+# a list, or to anything else in JSON.
+JSON_LINES = (".jsonl", ".json")
 # A record of more characters than this is refused: it would have to be held whole.
 MAX_RECORD = 1 << 25
+_AS_LINES = "It is read as JSON Lines, one object a line; `jq -c '.[]' FILE` writes a list so."
 
 Row = tuple[int, tuple[Any, ...]]
 
@@ -56,7 +60,7 @@ def read_columns(
     if ending == ".parquet":
         return parquet.read_columns(extent, names, advance)
     lines = _Lines(extent, encoding, advance)
-    if ending == ".jsonl":
+    if ending in JSON_LINES:
         return _json_records(lines, names)
     if ending == ".csv":
         return _table_records(_csv_records(lines), lines, names)
@@ -124,14 +128,15 @@ def _json_records(lines: _Lines, names: Sequence[str]) -> Iterator[Row]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{lines.place(number)}: not JSON ({error.msg} at column {error.colno}). A .jsonl "
-                "file holds one JSON object a line; give other files another ending."
+                f"{lines.place(number)}: not JSON ({error.msg} at column {error.colno}). "
+                + _AS_LINES
             ) from None
         except (ValueError, RecursionError) as error:  # a number too long, a nesting too deep
             raise ValueError(f"{lines.place(number)}: not read as JSON ({error}).") from None
         if not isinstance(record, dict):
             raise ValueError(
-                f"{lines.place(number)}: each line must hold a JSON object; received {line[:60]!r}."
+                f"{lines.place(number)}: each line must hold a JSON object; received "
+                f"{line[:60]!r}. {_AS_LINES}"
             )
         for name in names:
             if name not in record:

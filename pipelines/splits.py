@@ -16,9 +16,8 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from tfpt.pipelines.files import is_file, is_folder, list_files, match_files
-from tfpt.pipelines.records import ENDINGS
 from tfpt.pipelines.streams import split_ending
-from tfpt.pipelines.tables import Table, read_table
+from tfpt.pipelines.tables import ENDINGS, Table, read_table
 from tfpt.pipelines.values import ReadLabel, class_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfpt.pipelines import records
 from tfpt.pipelines.decoding import read_lines
 from tfpt.pipelines.files import is_file
-from tfpt.pipelines.records import ENDINGS, check_records, read_columns, row_place
+from tfpt.pipelines.records import check_records, read_columns, row_place
 from tfpt.pipelines.streams import Extent, split_ending, whole_file
 from tfpt.pipelines.values import Label, ReadLabel, class_of, classes_in, text_of
+
+ENDINGS = (*records.ENDINGS, ".json")
 
 
 @dataclass
@@ -66,9 +69,10 @@ def read_table(
     """Read a file of texts, with or without labels.
 
     Args:
-        path: A file that ends in .csv, .tsv, .jsonl or .parquet; the first three also compressed:
-            .csv.gz, .bz2, .xz or .zst. With `://` it is read through `tf.io.gfile`. Where there is
-            no label also a .txt, of which each line is a text, but for blank ones.
+        path: A file that ends in .csv, .tsv, .jsonl (or .json, of an object a line) or .parquet;
+            all but the last also compressed: .csv.gz, .bz2, .xz or .zst. With `://` it is read
+            through `tf.io.gfile`. Where there is no label also a .txt, of which each line is a
+            text, but for blank ones.
         text: The columns of the texts: names from the header (of a JSON Lines file, the names of
             the fields). Where a CSV or TSV file has no header, the numbers of the columns, counted
             from zero: "0". Of a .txt one, whatever its name.

@@ -14,15 +14,15 @@ from typing import Any
 
 from tfpt.pipelines.decoding import place, read_lines
 from tfpt.pipelines.files import is_file
-from tfpt.pipelines.records import MAX_RECORD, read_columns, row_place
+from tfpt.pipelines.records import JSON_LINES, MAX_RECORD, read_columns, row_place
 from tfpt.pipelines.splits import Source, split_files
 from tfpt.pipelines.streams import Extent, split_ending, whole_file
 from tfpt.pipelines.tags import parse_tag
 
 # Of files taken from a folder. A file that is named may end in anything, as .annotated; what is
 # not JSON Lines is CoNLL.
-ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt", ".jsonl", "")
-_OTHERS = (".csv", ".parquet", ".json")
+ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt", *JSON_LINES, "")
+_OTHERS = (".csv", ".parquet")
 _NUMBERED = re.compile(r"(.+?)\d+")
 
 
@@ -77,7 +77,7 @@ def read_sentences(path: str, columns: TagColumns) -> Sentences:
     """Read a file of sentences with tags.
 
     Args:
-        path: JSON Lines where it ends in .jsonl, else CoNLL; also compressed.
+        path: JSON Lines where it ends in .jsonl or .json, else CoNLL; also compressed.
         columns: Where words and tags stand.
 
     Raises:
@@ -87,11 +87,11 @@ def read_sentences(path: str, columns: TagColumns) -> Sentences:
     """
     ending = split_ending(path)[0]
     if ending in _OTHERS:
-        raise ValueError(f"{path}: words with tags are read from CoNLL and .jsonl files.")
+        raise ValueError(f"{path}: words with tags are read from CoNLL and JSON Lines.")
     if not is_file(path):
         raise FileNotFoundError(f"There is no file {path}.")
     extent = whole_file(path)
-    read = _json_sentences if ending == ".jsonl" else _conll_sentences
+    read = _json_sentences if ending in JSON_LINES else _conll_sentences
     sentences = Sentences(path)
     for words, tags, lines in read(extent, columns):
         for number, line in enumerate(lines):

@@ -9,7 +9,7 @@ import pytest
 
 from tfpt.pipelines import Tokenizer
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "benchmarks")]
 
 WORDS = [f"w{number}" for number in range(200)]
 

@@ -3,13 +3,14 @@
 import json
 import warnings
 
+import data_sets
 import numpy as np
 import pytest
 import tensorflow as tf
 from drawn import assert_untuned
 
 from tfpt import features
-from tfpt.pipelines import Separated, multi_label_classification
+from tfpt.pipelines import Separated, multi_label_classification, train_byte_pair
 
 # Of the row i, whose text is `wi`.
 LABELS = [["b", "a"], [], ["c"], ["a"], ["b", "c", "a"], [], ["a", "c"]]
@@ -164,3 +165,16 @@ def test_a_broken_file_is_refused_with_its_place(tmp_path, write, tokenizer, tra
 def test_a_separator_that_is_nothing_is_refused_before_a_file_is_read(tokenizer):
     with pytest.raises(ValueError, match="The separator between labels is empty"):
         read("nowhere", tokenizer, label=Separated("labels", ""))
+
+
+def test_kinds_of_slots_are_read_whole(shared_data, tmp_path):
+    data_sets.write("kinds", shared_data("intent_slot_snips"), tmp_path / "rows")
+    tokenizer = train_byte_pair([("Play a song by her, a song",)], 262)
+    data = multi_label_classification(
+        tmp_path / "rows", tokenizer, sequence_length=256, batch_size=64
+    )
+    assert (data.num_train, data.num_validation, data.num_test) == (12429, 1355, 700)
+    assert len(data.label_names) == 39
+    marked = sum(float(tf.reduce_sum(labels["multi_label"])) for _, labels, _ in data.test)
+    rows = (tmp_path / "rows" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    assert marked == sum(len(json.loads(row)["labels"]) for row in rows)

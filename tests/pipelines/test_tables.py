@@ -61,6 +61,12 @@ def test_lines_of_a_txt_are_texts_without_labels(write):
         read_table(write("b.txt", "\n\n"), text=["a"], label="")
 
 
+def test_json_lines_are_also_called_json(write):
+    path = write("a.json", '{"text": "a", "label": 100}\n{"text": "b", "label": "x"}\n')
+    table = read_table(path, text=["text"], label="label")
+    assert (table.rows, table.labels) == ([("a",), ("b",)], ["100", "x"])
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_byte_order_marks_blank_lines_and_windows_line_ends_are_passed_over(write, ending):
     comma = {"csv": ",", "tsv": "\t"}[ending]
@@ -97,6 +103,12 @@ def test_texts_may_be_empty_or_longer_than_the_limit_of_the_csv_module(write):
         ),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"', "a.jsonl:2: not JSON"),
         ("a.jsonl", "[1]", "a.jsonl:1: each line must hold a JSON object"),
+        (
+            "a.json",
+            '[{"text": "a"}]',
+            "a.json:1: each line .* `jq -c .* writes a list",
+        ),
+        ("a.json", '{\n "text": "a"\n}', "a.json:1: not JSON .* one object a line"),
         ("a.jsonl", '{"txt": "a", "label": 1}', "a.jsonl:1: .* no field `text`; .* 'txt', 'label'"),
         ("a.jsonl", '{"text": null, "label": 1}', "a.jsonl:1: .*`text` must be text.*None"),
         ("a.jsonl", '{"text": "a", "label": 1.5}', "a.jsonl:1: .*`label` must be .* received 1.5"),

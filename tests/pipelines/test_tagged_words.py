@@ -41,7 +41,7 @@ def test_json_lines_hold_lists(write):
     rows = [{"words": ["New York", "!"], "tags": ["B-loc", "O"]}, {"words": ["a"], "tags": ["O"]}]
     path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
     assert read(path) == [(("New York", "!"), ("B-loc", "O")), (("a",), ("O",))]
-    path = write("b.jsonl", json.dumps({"tokens": ["a"], "ner": ["O"]}) + "\n")
+    path = write("b.json", json.dumps({"tokens": ["a"], "ner": ["O"]}) + "\n")
     assert read(path, word="tokens", tag="ner") == [(("a",), ("O",))]
 
 
@@ -108,8 +108,8 @@ def test_what_is_broken_in_json_lines_is_told_with_its_place(write, row, message
 
 
 def test_files_of_other_kinds_are_refused(write, tmp_path):
-    for name in ("a.csv", "a.parquet", "a.json"):
-        with pytest.raises(ValueError, match=r"are read from CoNLL and \.jsonl files"):
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(ValueError, match=r"are read from CoNLL and JSON Lines"):
             read(write(name, "a,O\n"))
     with pytest.raises(FileNotFoundError, match=r"There is no file .*nowhere\.conll"):
         read(tmp_path / "nowhere.conll")

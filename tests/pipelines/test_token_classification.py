@@ -1,8 +1,8 @@
 """Tagged sentences as batches: which token has which label, and how a run goes on."""
 
-import json
 import warnings
 
+import data_sets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -201,34 +201,15 @@ def test_without_a_separator_characters_are_words(tmp_path):
     assert weights[NAME][0].numpy().tolist() == [0, 1, 1, 1, 0, 0, 0, 0]
 
 
-def snips(folder, path):
-    """The slots of SNIPS as JSON Lines: chunks of texts, some of which are entities."""
-    rows = []
-    for file in sorted(folder.glob("*/validate_*.json")):
-        (utterances,) = json.loads(file.read_text(encoding="utf-8")).values()
-        for utterance in utterances:
-            words, tags = [], []
-            for chunk in utterance["data"]:
-                own = chunk["text"].split()
-                kind = chunk.get("entity")
-                words += own
-                tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(own))]
-            if words:
-                rows.append({"words": words, "tags": tags})
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def real(shared_data, tmp_path_factory):
     """A function from a data set to its sentences, of three kinds of files."""
 
     def sentences(name):
         if name == "snips":
-            path = tmp_path_factory.mktemp("snips") / "snips.jsonl"
-            return read_sentences(
-                str(snips(shared_data("intent_slot_snips"), path)), TagColumns()
-            ).rows
+            path = tmp_path_factory.mktemp("snips") / "rows"
+            data_sets.write("slots", shared_data("intent_slot_snips"), path)
+            return read_sentences(str(path / "test.jsonl"), TagColumns()).rows
         if name == "weibo":
             path = shared_data("ner_zh_weibo") / "weiboNER_2nd_conll.dev"
             return read_sentences(str(path), TagColumns(numbered=True)).rows
@@ -300,14 +281,18 @@ SOURCES = {
         (1350, 270, 270),
         17,
     ),
+    "snips": ("intent_slot_snips", "slots", {}, (12400, 1384, 700), 72),
 }
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_real_data_sets_are_read_whole(shared_data, tokenizer, name):
+def test_real_data_sets_are_read_whole(shared_data, tokenizer, tmp_path, name):
     folder, files, arguments, sizes, num_tags = SOURCES[name]
     source = shared_data(folder)
-    if files:
+    if files == "slots":
+        data_sets.write(files, source, tmp_path / "rows")
+        source = tmp_path / "rows"
+    elif files:
         source = {split: source / file for split, file in files.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -37,7 +37,7 @@ def check_name(data: Any) -> None:
     if not data.name:
         raise ValueError(
             "`data.name` is not set: a folder with train, validation and test files (csv, tsv, "
-            "jsonl, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
+            "jsonl, json, parquet), one such file, or tfds:NAME. Pass --set data.name=FOLDER."
         )
 
 
