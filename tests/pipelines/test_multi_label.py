@@ -175,6 +175,9 @@ def test_kinds_of_slots_are_read_whole(shared_data, tmp_path):
     )
     assert (data.num_train, data.num_validation, data.num_test) == (12429, 1355, 700)
     assert len(data.label_names) == 39
-    marked = sum(float(tf.reduce_sum(labels["multi_label"])) for _, labels, _ in data.test)
+    marked = sum(
+        float(tf.reduce_sum(labels["multi_label"] * weights["multi_label"]))
+        for _, labels, weights in data.test
+    )
     rows = (tmp_path / "rows" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     assert marked == sum(len(json.loads(row)["labels"]) for row in rows)

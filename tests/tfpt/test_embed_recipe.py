@@ -196,6 +196,28 @@ def test_an_embedding_is_asked_for_where_there_is_none_yet(pretrained, run, tmp_
     assert not (tmp_path / "no").exists()
 
 
+def test_of_a_text_alone_both_rows_have_dropout_of_their_own(sets):
+    """What unsupervised SimCSE learns from; where nothing is dropped both are the same."""
+    chosen = settings(sets, "data.label=", "dropout_rate=0.1")
+    data = embed.dataset(chosen, tiny_bert.TOKENIZER)
+    model = embed.model(chosen, tiny_bert.TOKENIZER)
+    rows, groups, _ = next(iter(data.train))
+    groups = groups["contrastive"].numpy()
+    first, second = (
+        np.array(places)
+        for places in zip(
+            *(np.flatnonzero(groups == one) for one in np.unique(groups)), strict=True
+        )
+    )
+    np.testing.assert_array_equal(*(rows["token_ids"].numpy()[one] for one in (first, second)))
+    outputs = {training: model(rows, training=training) for training in (False, True)}
+    kept, dropped = (outputs[training]["contrastive"].numpy() for training in (False, True))
+    np.testing.assert_allclose(kept[first], kept[second], atol=1e-6)
+    assert np.abs(dropped[first] - dropped[second]).max(axis=1).min() > 1e-3
+    again = model(rows, training=True)["contrastive"].numpy()
+    assert np.abs(dropped - again).max(axis=1).min() > 1e-3  # each step draws anew
+
+
 def test_texts_alone_train_an_adapted_encoder_that_is_exported(run, sets, tmp_path):
     own = ("model.", "data.vocabulary", "data.label", "training.epochs")
     rest = [one for one in sets if not one.startswith(own)]
