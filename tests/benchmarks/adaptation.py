@@ -36,12 +36,12 @@ ALL = "none"
 RATES = {
     ALL: (1e-4, 3e-4),
     "lora": (1e-3, 3e-3),
-    "adalora": (3e-3, 1e-2),
-    "adapters": (5e-4, 1e-3),
-    "prefix_tuning": (3e-3, 1e-2),
+    "adalora": (1e-2, 3e-2),
+    "adapters": (1e-3, 3e-3),
+    "prefix_tuning": (1e-2, 3e-2),
     "prompt_tuning": (1e-2, 3e-2),
-    "ia3": (3e-3, 1e-2),
-    "bitfit": (1e-3, 3e-3),
+    "ia3": (1e-2, 3e-2),
+    "bitfit": (3e-3, 1e-2),
 }
 MONITOR = classify.MONITOR
 

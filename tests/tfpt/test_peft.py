@@ -136,7 +136,24 @@ def test_what_is_trained_is_counted(method, kind):
     without = getattr(peft, method)(encoder(kind), **METHODS[method], train_pooler=False)
     assert peft.counts(without).trainable == number
     share = f"({found.trainable / found.total:.2%})"
-    assert str(found) == f"{found.trainable:,} of {found.total:,} weights are trained {share}"
+    assert str(found).startswith(
+        f"{found.trainable:,} of {found.total:,} weights are trained {share}, "
+    )
+
+
+@ALL
+def test_the_size_that_is_told_is_that_of_the_file(method, tmp_path):
+    model = adapted(method, "tfpt")
+    found = peft.counts(model)
+    size = peft.save(model, tmp_path / "delta.safetensors")
+    # What a file of safetensors holds besides are names and shapes.
+    assert found.kept_bytes < size < found.kept_bytes + 20_000
+    assert found.total_bytes == sum(weight.numpy().nbytes for weight in model.weights)
+    assert str(found).endswith(
+        f", {found.kept_bytes / 1e6:,.1f} of {found.total_bytes / 1e6:,.1f} MB are kept"
+    )
+    plain = peft.counts(encoder())
+    assert plain.kept_bytes == plain.total_bytes == 4 * plain.total
 
 
 def test_lora_goes_where_it_is_told():
