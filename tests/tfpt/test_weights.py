@@ -13,7 +13,6 @@ import keras_hub
 import numpy as np
 import pytest
 import safetensors.numpy
-import tensorflow as tf
 import tiny_bert
 import tokenizers
 from click.testing import CliRunner
@@ -158,55 +157,6 @@ def test_what_is_written_for_transformers_is_what_came_from_there(name, tmp_path
     assert (again.size, again.family) == (checkpoint.size, checkpoint.family)
     assert again.tokenizer.sha256 == checkpoint.tokenizer.sha256
     assert again.label_names == checkpoint.label_names
-
-
-def test_a_checkpoint_of_google_is_read_and_written(tmp_path):
-    checkpoint, model = opened("bert")
-    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
-    written = weights.write(tmp_path / "google", model, to="google", **arguments)
-    reader = tf.train.load_checkpoint(str(written / "bert_model.ckpt"))
-    shapes = reader.get_variable_to_shape_map()
-    # As in the checkpoints that are published.
-    assert shapes["bert/encoder/layer_1/attention/self/query/kernel"] == [16, 16]
-    assert shapes["bert/encoder/layer_0/intermediate/dense/kernel"] == [16, 32]
-    assert shapes["cls/seq_relationship/output_weights"] == [2, 16]
-    assert shapes["cls/predictions/output_bias"] == [300]
-    assert len(shapes) == 5 + 16 * 2 + 2 + 5 + 2
-    again = weights.read(written)
-    assert (again.size, again.tokenizer) == (checkpoint.size, checkpoint.tokenizer)
-    other = built(again)
-    assert again.assign(other) == []
-    assert tiny_bert.largest_difference(tiny_bert.values(model), tiny_bert.values(other)) == 0
-
-
-@pytest.mark.parametrize(("entry", "lowercase"), [("mat", True), ("Mat", False)])
-def test_a_vocabulary_that_does_not_tell_its_case_is_looked_at(tmp_path, entry, lowercase):
-    """google-research's vocab.txt has no settings; an entry with a capital is of a cased one."""
-    checkpoint, model = opened("bert")
-    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
-    written = weights.write(tmp_path / "google", model, to="google", **arguments)
-    (written / "vocab.settings.json").unlink()
-    vocabulary = written / "vocab.txt"
-    vocabulary.write_text(vocabulary.read_text().replace("\nmat\n", f"\n{entry}\n"))
-    assert weights.read(written).tokenizer.lowercase == lowercase
-    assert weights.read(written, lowercase=not lowercase).tokenizer.lowercase != lowercase
-
-
-def test_states_of_an_optimizer_in_a_checkpoint_of_google_are_left_out(tmp_path):
-    checkpoint, model = opened("bert")
-    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
-    written = weights.write(tmp_path / "google", model, to="google", **arguments)
-    reader = tf.train.load_checkpoint(str(written / "bert_model.ckpt"))
-    tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    tensors |= {f"{name}/adam_m": value for name, value in tensors.items()}
-    tensors["global_step"] = np.int64(3)
-    tf.raw_ops.SaveV2(
-        prefix=str(written / "bert_model.ckpt"),
-        tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors),
-        tensors=list(tensors.values()),
-    )
-    assert weights.read(written).groups >= {"masked_lm", "next_sentence"}
 
 
 def test_a_preset_of_keras_hub_is_read_and_written(tmp_path):
