@@ -159,6 +159,35 @@ def test_what_is_written_for_transformers_is_what_came_from_there(name, tmp_path
     assert again.label_names == checkpoint.label_names
 
 
+def test_the_encoder_of_a_discriminator_is_imported_without_its_head(tmp_path):
+    """As `google/electra-base-discriminator` is published: ElectraForPreTraining."""
+    shutil.copytree(folder("electra"), tmp_path / "electra")
+    tensors = tensors_of(tmp_path / "electra")
+    for path in (tmp_path / "electra").glob("model*"):
+        path.unlink()
+    left = {key: value for key, value in tensors.items() if key.startswith("electra.")}
+    assert left.keys() < tensors.keys()
+    for name, units in (("dense", 16), ("dense_prediction", 1)):
+        left[f"discriminator_predictions.{name}.weight"] = np.ones((units, 16), "float32")
+        left[f"discriminator_predictions.{name}.bias"] = np.ones(units, "float32")
+    safetensors.numpy.save_file(left, tmp_path / "electra" / "model.safetensors")
+    config = json.loads((tmp_path / "electra" / "config.json").read_text())
+    config["architectures"] = ["ElectraForPreTraining"]
+    (tmp_path / "electra" / "config.json").write_text(json.dumps(config))
+    words = ["import", str(tmp_path / "electra"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "drawn at random: masked_lm_head" in " ".join(result.output.split())
+    checkpoint = weights.read(tmp_path / "electra")
+    encoder = models.encoder(checkpoint.size, checkpoint.tokenizer.vocabulary_size)
+    open_run(tmp_path / "run").restore_best(encoder)
+    expected = safetensors.numpy.load_file(folder("electra") / "expected.safetensors")
+    inputs, _ = inputs_of(expected)
+    is_token = inputs["padding_mask"] > 0
+    states = encoder(inputs)["sequence_output"].numpy()
+    np.testing.assert_allclose(states[is_token], expected["states"][is_token], atol=BOUND)
+
+
 def test_a_preset_of_keras_hub_is_read_and_written(tmp_path):
     checkpoint, model = opened("bert")
     arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
