@@ -1,5 +1,7 @@
 """Methods of parameter-efficient fine-tuning, on encoders of tfpt and of keras-hub."""
 
+import re
+
 import keras
 import keras_hub
 import numpy as np
@@ -156,11 +158,25 @@ def test_the_size_that_is_told_is_that_of_the_file(method, tmp_path):
     assert plain.kept_bytes == plain.total_bytes == 4 * plain.total
 
 
+@KINDS
+@pytest.mark.parametrize("method", ["lora", "adalora", "adapters", "prefix_tuning"])
+def test_what_is_drawn_is_drawn_anew_for_each_weight(method, kind):
+    """An initializer of Keras gives all its weights the same numbers."""
+    names = re.compile(r".*/(down|up|down_\d|keys|values)")
+    found = [
+        np.ravel(weight)
+        for weight in adapted(method, kind).trainable_weights
+        if names.fullmatch(weight.path) and np.any(weight)
+    ]
+    assert len(found) >= 2 * LAYERS  # those of LoRA that begin as zeros are not drawn
+    assert len({tuple(values[:4]) for values in found}) == len(found)
+
+
 def test_lora_goes_where_it_is_told():
     found = peft.lora(encoder(), rank=RANK, roles=config.ROLES)
     sizes = 4 * (WIDTH + WIDTH) + 2 * (WIDTH + INNER)
     assert peft.counts(found).trainable == LAYERS * RANK * sizes + POOLER
-    scatter(found)
+    scatter(found, size=0.1)  # twice as large as the kernels: what rounding makes of more grows
     states = np.asarray(found(inputs())["sequence_output"])
     np.testing.assert_allclose(
         peft.merge(found)(inputs())["sequence_output"], states, rtol=1e-5, atol=1e-5

@@ -86,11 +86,12 @@ class Triplets(Part):
 
     def build(self, shape):
         width, columns = shape
-        drawn = keras.initializers.RandomNormal(stddev=0.02)
+        # One for each: an initializer gives all its weights the same numbers.
+        drawn = [keras.initializers.RandomNormal(stddev=0.02) for _ in range(2)]
         near = Orthogonal(self.orthogonality, axis=1), Orthogonal(self.orthogonality, axis=0)
-        self.down = self.add_float32("down", (width, self.rank), drawn, regularizer=near[0])
+        self.down = self.add_float32("down", (width, self.rank), drawn[0], regularizer=near[0])
         self.singular = self.add_float32("singular", (self.rank,), "zeros")
-        self.up = self.add_float32("up", (self.rank, columns), drawn, regularizer=near[1])
+        self.up = self.add_float32("up", (self.rank, columns), drawn[1], regularizer=near[1])
         self.of_loss = (self.down, self.singular, self.up)
         self.sensitivities = [self._beside(one, "sensitivity") for one in self.of_loss]
         self.uncertainties = [self._beside(one, "uncertainty") for one in self.of_loss]

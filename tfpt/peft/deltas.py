@@ -19,6 +19,11 @@ from tfpt.models import fused
 ALL = slice(None)
 
 
+def drawn_within(deviation: float) -> keras.initializers.Initializer:
+    """A truncated normal, for one weight: others would have the same numbers."""
+    return keras.initializers.TruncatedNormal(stddev=deviation)
+
+
 class Part(keras.layers.Layer):
     """What is added to a layer: its weights are float32, whatever that layer computes in."""
 
@@ -81,11 +86,11 @@ class LowRank(Delta):
 
     def build(self, kernel_shape):
         width, self.num_columns = kernel_shape
-        # Uniform within 1 / sqrt(I).
-        drawn = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
         self.down, self.up = [], []
         for number, part in enumerate(self.parts):
             first, last, _ = part.indices(self.num_columns)
+            # Uniform within 1 / sqrt(I). An initializer gives all its weights the same numbers.
+            drawn = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
             self.down.append(self.add_float32(f"down_{number}", (width, self.rank), drawn))
             self.up.append(self.add_float32(f"up_{number}", (self.rank, last - first), "zeros"))
 
@@ -182,10 +187,9 @@ class Bottleneck(Delta):
 
     def build(self, kernel_shape):
         outer = kernel_shape[1]
-        near_zero = keras.initializers.TruncatedNormal(stddev=1e-2)
-        self.down = self.add_float32("down", (outer, self.width), near_zero)
+        self.down = self.add_float32("down", (outer, self.width), drawn_within(1e-2))
         self.down_bias = self.add_float32("down_bias", (self.width,), "zeros")
-        self.up = self.add_float32("up", (self.width, outer), near_zero)
+        self.up = self.add_float32("up", (self.width, outer), drawn_within(1e-2))
         self.up_bias = self.add_float32("up_bias", (outer,), "zeros")
 
     def after(self, x, y, columns: slice = ALL):
@@ -216,9 +220,8 @@ class Prefix(Part):
         self.shape = (num_heads, num_tokens, head_dim)
 
     def build(self, _=None):
-        drawn = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.keys = self.add_float32("keys", self.shape, drawn)
-        self.values = self.add_float32("values", self.shape, drawn)
+        self.keys = self.add_float32("keys", self.shape, drawn_within(0.02))
+        self.values = self.add_float32("values", self.shape, drawn_within(0.02))
 
     def appended(self, key, value):
         """(B, A, T, D) each -> (B, A, T + P, D)."""
