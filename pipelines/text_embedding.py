@@ -63,7 +63,8 @@ class TextEmbedding(SplitBatches):
 
     What is in a batch is the same whatever number of devices it is divided among. Validation and
     test rows come in an order that is neither that of the file, which may be sorted by label, nor
-    changed by the seed; their last batch is filled up with rows of the first, with weight 0.
+    changed by the seed; their last batch is filled up with rows of the first, with weight 0. Where
+    that is the same batch these are copies, of no group: a copy is nothing to be told from.
     """
 
     splits: dict[str, TextGroups]  # "train", "validation" and, where there is one, "test"
@@ -101,8 +102,7 @@ class TextEmbedding(SplitBatches):
 
         def draw(rows, number):
             row, weights = rows
-            texts, weights = batch.draw(row, weights, number)
-            return self._packed(batch, texts, weights)
+            return self._packed(batch, *batch.draw(row, weights, number))
 
         numbers = tf.data.Dataset.range(first_batch, np.iinfo(np.int64).max)
         numbered = tf.data.Dataset.zip((drawn, numbers))
@@ -114,14 +114,14 @@ class TextEmbedding(SplitBatches):
         )
         return untuned(batches.prefetch(4))
 
-    def _packed(self, batch: "_BatchOf", texts, weights) -> Any:
-        """Texts, int32 (B,), as `(features, labels, weights)`."""
+    def _packed(self, batch: "_BatchOf", texts, groups, weights) -> Any:
+        """Texts and their groups, int32 (B,), as `(features, labels, weights)`."""
         inputs = features_of(
             batch.tokens, texts, self.tokenizer, self.sequence_length, self.batch_size
         )
-        name = features.CONTRASTIVE
-        labels = tf.ensure_shape(tf.gather(batch.groups, texts), [self.batch_size])
-        return inputs, {name: labels}, {name: tf.ensure_shape(weights, [self.batch_size])}
+        shape = [self.batch_size]
+        labels = {features.CONTRASTIVE: tf.ensure_shape(groups, shape)}
+        return inputs, labels, {features.CONTRASTIVE: tf.ensure_shape(weights, shape)}
 
 
 class _BatchOf:
@@ -129,7 +129,8 @@ class _BatchOf:
 
     def __init__(self, split: TextGroups, batch_size: int, seed: int, *, is_shuffled: bool):
         self.tokens, self.kind, self.seed = split.tokens, split.kind, seed
-        self.num_rows, self.size = len(split), batch_size // _copies(split)
+        self.num_rows, self.copies = len(split), _copies(split)
+        self.size = batch_size // self.copies
         self.rows, self.groups = tf.constant(split.rows), tf.constant(split.groups)
         self.sizes, self.starts = tf.constant(split.sizes), tf.constant(split.starts)
         self.members, self.places = tf.constant(split.members), tf.constant(split.places)
@@ -145,8 +146,14 @@ class _BatchOf:
             number: int64 scalar.
 
         Returns:
-            The numbers of texts, int32 (B,), and their weights, float32 (B,).
+            The numbers of texts and their groups, int32 (B,); their weights, float32 (B,).
         """
+        texts, weights = self._texts(row, weights, number)
+        groups = tf.gather(self.groups, texts)
+        is_copy = tf.tile(tf.range(self.size) >= self.num_rows, [self.copies])
+        return texts, tf.where(is_copy, features.NO_GROUP, groups), weights
+
+    def _texts(self, row, weights, number):
         # The last row again would be one of its own group, and nothing to be told from.
         filler = tf.range(self.size, dtype=tf.int64) % self.num_rows
         row = tf.where(weights > 0, row, filler)
@@ -223,6 +230,7 @@ def text_embedding(
         for split, table in tables.items()
     }
     _check_groups(tables[TRAIN], splits[TRAIN])
+    _check_rows(tables[TRAIN], splits[TRAIN], batch_size)
     if splits[VALIDATION].kind == LABELS and splits[VALIDATION].sizes.max() < 2:
         raise ValueError(
             f"{tables[VALIDATION].source}: no label of the {VALIDATION} rows has two different "
@@ -317,6 +325,17 @@ def _check_groups(table: Table, groups: TextGroups) -> None:
         raise ValueError(
             f"{table.source}: no label has two different texts; nothing is to be near to each "
             "other. Check the column of the label, or leave it out."
+        )
+
+
+def _check_rows(table: Table, groups: TextGroups, batch_size: int) -> None:
+    """Raise where a batch would hold a training row twice, which is not to be told from itself."""
+    copies = _copies(groups)
+    if len(groups) < batch_size // copies:
+        raise ValueError(
+            f"{table.source}: a batch of {batch_size} texts is made of {batch_size // copies} "
+            f"rows, and there are {len(groups)} to train on. Lower `batch_size` to "
+            f"{len(groups) * copies}, or less."
         )
 
 

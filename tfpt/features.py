@@ -35,6 +35,7 @@ CAUSAL_LM = "causal_lm"
 SPAN_CORRUPTION = "span_corruption"
 CLASSIFICATION = "classification"
 CONTRASTIVE = "contrastive"
+NO_GROUP = -1  # in its place, of a row that stands for nothing, and that no other is told from
 MULTI_LABEL = "multi_label"
 REGRESSION = "regression"
 TOKEN_CLASSIFICATION = "token_classification"
@@ -70,7 +71,9 @@ LABELS = {
     CAUSAL_LM: Tensor("int32", ("B", "T"), "the token that follows"),
     SPAN_CORRUPTION: Tensor("int32", ("B", "U"), "sentinels, each with the span it stands for"),
     CLASSIFICATION: Tensor("int32", ("B",), "index into the label names"),
-    CONTRASTIVE: Tensor("int32", ("B",), "the group of a text: those of one group mean the same"),
+    CONTRASTIVE: Tensor(
+        "int32", ("B",), "the group of a text: those of one group mean the same; -1: of a copy"
+    ),
     MULTI_LABEL: Tensor("float32", ("B", "C"), "1 for each label that a row has, else 0"),
     REGRESSION: Tensor("float32", ("B",), "the score, in the units of the data"),
     # Of the first token of each word; 0 elsewhere, of weight 0.

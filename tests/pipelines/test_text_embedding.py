@@ -172,7 +172,7 @@ def test_a_text_meets_another_one_of_its_label_that_is_drawn_anew(labelled):
 def test_partners_are_equally_likely(labelled):
     counts = np.zeros(10)
     rows = [(f"w{one}", label) for label, of in LABELS.items() for one in of]
-    for texts, _, _ in drawn(labelled(rows, batch_size=80).train_batches(), 150):
+    for texts, _, _ in drawn(labelled(rows, batch_size=20).train_batches(), 600):
         for one, other in halves(texts):
             counts[other] += one == 0
     # 600 draws among 3; a deviation is 12.
@@ -231,12 +231,28 @@ def test_validation_rows_come_once_whatever_the_seed_and_not_sorted(labelled, pa
     assert some[-1][2] == [1, 0, 1, 0]
 
 
-def test_batches_larger_than_the_rows_repeat_them_as_of_one_group(pairs):
-    (only,) = drawn(pairs([(0, 1), (2, 3)], batch_size=12).validation)
-    texts, groups, weights = only
-    assert weights == [1, 1, 0, 0, 0, 0] * 2
-    assert sorted(texts) == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert len(set(zip([text // 2 for text in texts], groups, strict=True))) == 2
+def test_copies_that_fill_up_a_batch_larger_than_the_rows_are_of_no_group(folder, tokenizer):
+    train, dev = [(0, 1), (2, 3), (4, 5), (6, 7)], [(10, 11), (12, 13), (14, 15)]
+    path = folder("one,other", words(train), words(dev))
+    data = text_embedding(
+        path,
+        tokenizer,
+        sequence_length=LENGTH,
+        batch_size=8,
+        columns=EmbeddingColumns(text=("one", "other")),
+    )
+    ((texts, groups, weights),) = drawn(data.validation)
+    assert weights == [1, 1, 1, 0] * 2
+    assert sorted(halves(texts)[:3]) == dev
+    assert [one == other for one, other in halves(groups)] == [True] * 4
+    assert sorted(groups[:4]) == [-1, 0, 1, 2]
+    assert groups[3] == groups[7] == -1
+
+
+def test_a_batch_that_would_hold_a_training_row_twice_is_refused(pairs):
+    message = "a batch of 12 texts is made of 6 rows, and there are 2 to .* `batch_size` to 4, or"
+    with pytest.raises(ValueError, match=message):
+        pairs([(0, 1), (2, 3)], batch_size=12)
 
 
 def test_a_text_with_two_labels_is_of_the_first_one(labelled):

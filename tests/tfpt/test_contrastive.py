@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny_bert
 from test_ways_to_step import finish, start, start_workers
 
-from tfpt import config, models, objectives, training
+from tfpt import config, features, models, objectives, training
 from tfpt.objectives.contrastive import group_loss, is_nearest_of_group
 
 SCRIPT = Path(contrastive_on_devices.__file__)
@@ -41,6 +41,18 @@ def test_the_loss_is_that_of_the_paper(groups, temperature):
     losses, nearest = by_hand(groups, x.astype("float64"), temperature)
     np.testing.assert_allclose(group_loss(groups, x, temperature), losses, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(is_nearest_of_group(groups, x), nearest)
+
+
+def test_rows_of_no_group_change_nothing_for_the_others():
+    """Even where they are copies, which would be the nearest ones."""
+    x, groups = embeddings(6), np.array([0, 1, 2, 0, 1, 2], np.int32)
+    rows = np.concatenate([x, x[:4]])
+    of_rows = np.concatenate([groups, np.full(4, features.NO_GROUP, np.int32)])
+    losses = group_loss(of_rows, rows, 0.1)[:6]
+    np.testing.assert_allclose(losses, group_loss(groups, x, 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(
+        is_nearest_of_group(of_rows, rows)[:6], is_nearest_of_group(groups, x)
+    )
 
 
 def test_pairs_have_the_loss_of_cross_entropy_over_the_other_rows():

@@ -22,7 +22,8 @@ def contrastive(
     these of all rows but itself, s being the product of two embeddings; its loss is the mean of
     these. With pairs that is the loss of SimCLR, and with a text twice, each with dropout of its
     own, that of unsupervised SimCSE with both of its sides as negatives. A row without another one
-    of its group has a loss of 0; give it no weight, and it is a negative alone.
+    of its group has a loss of 0; give it no weight, and it is a negative alone. A row of the group
+    `features.NO_GROUP` is not there for the others.
 
     Embeddings are gathered from all devices. A batch is not gone through in parts, which would be
     batches of their own.
@@ -84,4 +85,5 @@ def _pairs(groups, embeddings):
     count = tf.shape(groups)[0]
     place = distribution.replica_number() * count + tf.range(count)
     is_other = place[:, None] != tf.range(tf.shape(all_groups)[0])[None]
+    is_other &= all_groups[None] != features.NO_GROUP
     return products, is_other & (groups[:, None] == all_groups[None]), is_other
