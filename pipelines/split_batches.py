@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfpt.pipelines.labelled_rows import RowBatches
+from tfpt.pipelines.split_digest import sha256_of
 from tfpt.pipelines.splits import TEST, TRAIN, VALIDATION
 
 
@@ -69,6 +70,10 @@ class SplitBatches:
     def train_batches(self, first_batch: int = 0) -> tf.data.Dataset:
         """Training batches without end, from any batch number on; see `RowBatches.endless`."""
         return self._finished(TRAIN, self._rows(TRAIN).endless(first_batch), first_batch)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the content of "train" and "validation", which a training is made of."""
+        return {name: sha256_of(self.splits[name]) for name in (TRAIN, VALIDATION)}
 
     def _rows(self, name: str) -> RowBatches:
         """The rows of a split, drawn as batches."""

@@ -7,8 +7,8 @@ checkpoints/        all that the next step depends on, by the number of batches 
 best/               the weights of the best epoch by validation
 history.jsonl       what each epoch measured
 logs/               TensorBoard
-frozen.json         of an adapted encoder (`peft`): the run that has the weights that stay as they
-                    are, which are not written again
+frozen.json         of an adapted encoder (`peft`): the run that has the weights it leaves alone
+data.json           of a fine-tuning: a digest of the rows, which have to stay the same
 """
 
 import os

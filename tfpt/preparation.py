@@ -10,6 +10,8 @@ from tfpt import config, distribution, importing, taking_over
 from tfpt.checkpoints import Run
 from tfpt.pipelines import TextTokenizer
 
+_DATA = "data.json"
+
 
 class FineTuning(NamedTuple):
     """What a recipe is trained with."""
@@ -52,6 +54,28 @@ def fine_tuning(recipe: ModuleType, settings: Any) -> FineTuning:
             f"{data.steps_per_epoch} steps of an epoch are no multiple of it. Choose a divisor."
         )
     return FineTuning(source, settings, tokenizer, strategy, data)
+
+
+def check_same_rows(run: Run, data: Any) -> None:
+    """Raise a ValueError where a run was begun with other rows; keep a digest of a new one's.
+
+    What goes on with other rows would neither be the one training nor the other; and where one file
+    is divided, rows that were trained on may be held out now.
+
+    Args:
+        run: Of this fine-tuning.
+        data: What the recipe's `dataset` gives. One of a user may have no `digests`.
+    """
+    if not hasattr(data, "digests"):
+        return
+    known, found = run.read_record(_DATA), data.digests()
+    if changed := [name for name in found if known and known.get(name) != found[name]]:
+        raise ValueError(
+            f"{run.path} was trained on other rows: those of {' and '.join(changed)} have changed "
+            "since it was begun. Put them back to go on with it, or name another folder."
+        )
+    if not known:
+        run.write_record(_DATA, found)
 
 
 def _warn_of_random_pooler(source: Run, numbers: config.FineTuning) -> None:

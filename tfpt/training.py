@@ -340,6 +340,7 @@ def finetune(
         label_names=data.label_names,
         num_kept=numbers.num_kept,
     )
+    preparation.check_same_rows(run, data)
     total_steps = numbers.epochs * data.steps_per_epoch
     with strategy.scope():
         keras.utils.set_random_seed(settings.seed)
