@@ -101,6 +101,29 @@ def test_ranks_are_divided_as_the_paper_says():
     assert sum(int(np.count_nonzero(one.singular)) for one in triplets) <= 4
 
 
+def test_the_ranks_fall_to_the_target_where_the_first_of_the_last_steps_was_skipped():
+    """As one whose gradients are not finite: the next one that is taken has to do it."""
+    found = model()
+    ranks = peft.rank_budget(found)
+    random = np.random.default_rng(0)
+    paths = [weight.path for one in ranks.triplets for weight in one.of_loss]
+    weights = tiny_bert.values(found)
+    for step in range(1, STEPS + 1):
+        gradients = {path: random.normal(size=weights[path].shape) for path in paths}
+        gradients = {path: value.astype("float32") for path, value in gradients.items()}
+        for one in ranks.triplets:
+            one.singular.assign(random.normal(size=4))
+        if step not in (10, 12, 14, 15):  # from the tenth on but one that is final
+            ranks.update(gradients, tf.constant(step, tf.int64), STEPS)
+        if step == 15:
+            assert sum(float(tf.reduce_sum(one.is_kept)) for one in ranks.triplets) > 4
+        if step == 16:
+            kept = [np.asarray(one.is_kept) for one in ranks.triplets]
+            assert sum(map(sum, kept)) == 4
+    for one, expected in zip(ranks.triplets, kept, strict=True):
+        np.testing.assert_array_equal(one.is_kept, expected)
+
+
 def test_merged_after_the_ranks_fell_it_gives_the_same():
     found = model()
     for step in range(STEPS):

@@ -167,12 +167,14 @@ class RankBudget:
         number = self.budget(steps, total_steps)
         least = tf.sort(tf.concat(scores, axis=0), direction="DESCENDING")[number - 1]
         numbers = self.adaptation
-        last = (1 - numbers.budget_final_rate) * total_steps
         time = tf.cast(steps, tf.float32)
-        is_final = time > last
+        is_final = time > (1 - numbers.budget_final_rate) * total_steps
         is_within = (time > numbers.budget_warmup_rate * total_steps) & ~is_final
-        # The first of the last steps in any case: else a short training would keep too many.
-        is_due = (steps % numbers.budget_steps == 0) & is_within | is_final & (time - 1 <= last)
+        # The first of the last steps that is taken, in any case: else a short training would keep
+        # too many.
+        num_kept = tf.reduce_sum(tf.concat([one.is_kept for one in self.triplets], axis=0))
+        has_to_fall = is_final & (num_kept > tf.cast(number, tf.float32))
+        is_due = (steps % numbers.budget_steps == 0) & is_within | has_to_fall
         for one, score in zip(self.triplets, scores, strict=True):
             kept = tf.where(is_due, tf.cast(score >= least, tf.float32), one.is_kept)
             one.is_kept.assign(kept)

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from tfpt.pipelines.token_classification import TaggedSentence
 
 MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
-# They decide which words there are, and which of them a row holds.
+# They decide which words there are, and which of them a row holds; so does a vocabulary, which
+# comes with `start`.
 CHANGES_MONITOR = (
-    *("data.sequence_length", "data.separated"),
+    *("data.sequence_length", "data.separated", "data.vocabulary", "start"),
     *("data.word", "data.tag", "data.numbered"),
 )
 
