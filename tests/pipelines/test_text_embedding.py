@@ -293,18 +293,6 @@ def test_validation_rows_that_tell_no_epoch_from_another_are_refused(folder, tok
         text_embedding(path, tokenizer, sequence_length=8, batch_size=4, columns=LABEL)
 
 
-def test_pairs_of_one_file_that_share_a_text_are_of_one_split(tmp_path, tokenizer):
-    rows = words([(number % 40, 40 + number) for number in range(59)])
-    (tmp_path / "all.csv").write_text("\n".join(["a,b", *map(",".join, rows)]) + "\n")
-    columns = EmbeddingColumns(text=("a", "b"))
-    data = text_embedding(
-        tmp_path / "all.csv", tokenizer, sequence_length=8, batch_size=4, columns=columns
-    )
-    texts = [{tuple(one) for one in split.tokens.to_list()} for split in data.splits.values()]
-    assert len(texts) == 3
-    assert not any(one & other for one, other in itertools.combinations(texts, 2))
-
-
 def test_plain_texts_come_from_a_txt_without_its_blank_lines(tmp_path, tokenizer):
     (tmp_path / "train.txt").write_text("w1\n\nw2 w3\n  \nw4\n")
     (tmp_path / "dev.txt").write_text("w5\nw6")

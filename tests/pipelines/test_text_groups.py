@@ -1,8 +1,11 @@
 """How pairs are dealt out: what belongs together stays on one side."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from tfpt.pipelines import EmbeddingColumns, text_embedding
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.text_groups import divide_pairs
 
@@ -64,3 +67,15 @@ def test_a_split_without_a_pair_is_refused():
     told = r"pairs\.csv: its 40 rows in 1 groups are too few to take"
     with pytest.raises(ValueError, match=told):
         divide_pairs(table([("all", f"answer {number}") for number in range(40)]), SHARES)
+
+
+def test_pairs_of_one_file_that_share_a_text_are_of_one_split(tmp_path, tokenizer):
+    rows = [(f"w{number % 40}", f"w{40 + number}") for number in range(59)]
+    (tmp_path / "all.csv").write_text("\n".join(["a,b", *map(",".join, rows)]) + "\n")
+    columns = EmbeddingColumns(text=("a", "b"))
+    data = text_embedding(
+        tmp_path / "all.csv", tokenizer, sequence_length=8, batch_size=4, columns=columns
+    )
+    texts = [{tuple(one) for one in split.tokens.to_list()} for split in data.splits.values()]
+    assert len(texts) == 3
+    assert not any(one & other for one, other in itertools.combinations(texts, 2))

@@ -8,8 +8,6 @@ import json
 import shutil
 from pathlib import Path
 
-import keras
-import keras_hub
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -188,34 +186,6 @@ def test_the_encoder_of_a_discriminator_is_imported_without_its_head(tmp_path):
     np.testing.assert_allclose(states[is_token], expected["states"][is_token], atol=BOUND)
 
 
-def test_a_preset_of_keras_hub_is_read_and_written(tmp_path):
-    checkpoint, model = opened("bert")
-    arguments = {"size": checkpoint.size, "tokenizer": checkpoint.tokenizer}
-    with pytest.raises(ValueError, match="keras-hub's backbone has no place for masked_lm_head/"):
-        weights.write(tmp_path / "hub", model, to="keras-hub", **arguments)
-    assert not list(tmp_path.iterdir())
-    written = weights.write(tmp_path / "hub", model, to="keras-hub", heads=False, **arguments)
-    backbone = keras_hub.models.BertBackbone.from_preset(str(written))
-    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(written))
-    assert tokenizer.vocabulary_size() == checkpoint.tokenizer.vocabulary_size
-    for layer in backbone.transformer_layers:  # the exact form, see hub.py
-        layer._feedforward_intermediate_dense.activation = keras.activations.get("gelu")
-    inputs, _ = inputs_of(safetensors.numpy.load_file(folder("bert") / "expected.safetensors"))
-    theirs, ours = backbone(inputs), model.encoder(inputs)
-    is_token = inputs["padding_mask"] > 0
-    np.testing.assert_allclose(
-        theirs["sequence_output"].numpy()[is_token],
-        ours["sequence_output"].numpy()[is_token],
-        atol=BOUND,
-    )
-    again = weights.read(written)
-    assert (again.size, again.tokenizer) == (checkpoint.size, checkpoint.tokenizer)
-    other = models.encoder(again.size, again.tokenizer.vocabulary_size)
-    assert again.assign(other) == []
-    expected = {weight.path: weight.numpy() for weight in model.encoder.weights}
-    assert tiny_bert.largest_difference(expected, tiny_bert.values(other)) == 0
-
-
 def test_the_encoder_alone_can_be_read_and_the_heads_stay(tmp_path):
     checkpoint = weights.read(folder("bert"), heads=False)
     assert checkpoint.groups == {"segments", "pooler"}
@@ -288,11 +258,9 @@ def test_a_checkpoint_is_imported_fine_tuned_and_converted(tmp_path):
     assert "vocab_transform.weight" in after
     for name, value in after.items():
         np.testing.assert_array_equal(value, before[name])
-    code, told = command(
-        *("convert", tmp_path / "run", "--to", "keras-hub", "--out", tmp_path / "b")
-    )
+    code, told = command(*("convert", tmp_path / "run", "--to", "google", "--out", tmp_path / "b"))
     assert code == 1
-    assert "keras-hub's BERT has two segments, a pooler" in told
+    assert "google-research's BERT has two segments, a pooler" in told
     (tmp_path / "rows").mkdir()
     for name in ("train", "validation"):
         rows = "text,label\n" + "a cat sat,yes\nthe dog lay,no\n" * 20

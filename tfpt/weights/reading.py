@@ -16,9 +16,9 @@ def read(
     |---|---|
     | Hugging Face | `config.json`, `model.safetensors` (also in shards), a tokenizer |
     | google-research | `bert_config.json`, `bert_model.ckpt.*`, `vocab.txt` |
-    | keras-hub | a preset of a `BertBackbone` |
+    | keras-hub | a preset of a backbone: `config.json`, `model.weights.h5`, a tokenizer |
 
-    Of Hugging Face: BERT, RoBERTa, ELECTRA, DistilBERT, and what has their shape.
+    Of Hugging Face and keras-hub: BERT, RoBERTa, ELECTRA, DistilBERT, and what has their shape.
 
     Args:
         path: The folder.

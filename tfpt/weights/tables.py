@@ -9,7 +9,7 @@ Lines without a group belong to every model. A group is there as a whole or not 
 
 Sources: modeling_bert.py, modeling_roberta.py, modeling_electra.py, modeling_distilbert.py of
 https://github.com/huggingface/transformers; modeling.py of
-https://github.com/google-research/bert; bert_backbone.py of
+https://github.com/google-research/bert; the backbones of
 https://github.com/keras-team/keras-hub.
 """
 
@@ -197,12 +197,8 @@ BERT_TF1 = (
     ),
 )
 
-# keras-hub's BertBackbone, by the paths of its weights.
-BERT_KERAS_HUB = (
-    _rows("token_embedding", "token_embedding"),
-    _rows("position_embedding", "position_embedding"),
-    _norm("position_embedding/norm", "embeddings_layer_norm"),
-    _rows("segment_embedding", "segment_embedding", SEGMENTS),
+# keras-hub's backbones, by the paths of their weights.
+_LAYERS_KERAS_HUB = (
     linear(
         "layer_{n}/query_key_value",
         "transformer_layer_{n}/self_attention_layer/query",
@@ -217,5 +213,29 @@ BERT_KERAS_HUB = (
     linear("layer_{n}/intermediate", "transformer_layer_{n}/feedforward_intermediate_dense"),
     linear("layer_{n}/output_projection", "transformer_layer_{n}/feedforward_output_dense"),
     _norm("layer_{n}/output_norm", "transformer_layer_{n}/feedforward_layer_norm"),
+)
+_NORM_KERAS_HUB = _norm("position_embedding/norm", "embeddings_layer_norm")
+BERT_KERAS_HUB = (
+    _rows("token_embedding", "token_embedding"),
+    _rows("position_embedding", "position_embedding"),
+    _NORM_KERAS_HUB,
+    _rows("segment_embedding", "segment_embedding", SEGMENTS),
+    *_LAYERS_KERAS_HUB,
     linear("pooler", "pooled_dense", group=POOLER),
+)
+ELECTRA_KERAS_HUB = (
+    *BERT_KERAS_HUB,
+    linear("embedding_projection", "embeddings_projection", group=PROJECTION),
+)
+DISTILBERT_KERAS_HUB = (
+    _rows("token_embedding", "token_and_position_embedding/token_embedding"),
+    _rows("position_embedding", "token_and_position_embedding/position_embedding"),
+    _NORM_KERAS_HUB,
+    *_LAYERS_KERAS_HUB,
+)
+ROBERTA_KERAS_HUB = (
+    _rows("token_embedding", "embeddings/token_embedding"),
+    _rows("position_embedding", "embeddings/position_embedding"),
+    _NORM_KERAS_HUB,
+    *_LAYERS_KERAS_HUB,
 )
