@@ -137,6 +137,7 @@ class Adaptation:
     method: str = "none"  # "none" trains the weights themselves
     rank: int = 8  # of lora, and of adalora at first
     alpha: float = 16.0  # of both: alpha / rank scales what they add
+    dropout_rate: float = 0.0  # of both: share of what they are given that is dropped in training
     # Of both: the linear maps that are adapted, of `ROLES`.
     roles: tuple[str, ...] = ("query", "value")
     target_rank: int = 4  # of adalora: the mean rank at the end
@@ -152,6 +153,7 @@ class Adaptation:
         check_choice(self, "method", ADAPTATIONS)
         for name in ("rank", "alpha", "width", "num_tokens", "budget_steps"):
             check(self, name, getattr(self, name) > 0, "a positive number")
+        check(self, "dropout_rate", 0 <= self.dropout_rate < 1, "a share in [0, 1)")
         holds = bool(self.roles) and set(self.roles) <= set(ROLES)
         check(self, "roles", holds, f"some of {', '.join(ROLES)}")
         holds = 0 < self.target_rank <= self.rank or self.method != "adalora"

@@ -39,12 +39,18 @@ class Linear(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
-    def product(self, x, columns: slice = slice(None)):
+    @property
+    def delta_dropout_rate(self) -> float:
+        """The share of what the delta is given that it drops in training."""
+        return self.delta.dropout_rate if self.delta is not None else 0.0
+
+    def product(self, x, columns: slice = slice(None), noise: Any = None):
         """x @ kernel, (..., N) of `product_dtype`, and the bias (N,) that is still to be added.
 
         Args:
             x: (..., width of the kernel).
             columns: Those of the N columns that are asked for; all of them.
+            noise: uint8 of the shape of x, for a delta that drops of it; None drops nothing.
         """
         kernel, bias = self.kernel, self.bias
         if columns != slice(None):
@@ -53,7 +59,7 @@ class Linear(keras.layers.Layer):
             return fused.matmul(x, kernel, self.product_dtype), bias
         x = self.delta.before(x)
         product = fused.matmul(x, kernel, self.product_dtype)
-        y = self.delta.after(x, tf.cast(product, tf.float32) + bias, columns)
+        y = self.delta.after(x, tf.cast(product, tf.float32) + bias, columns, noise)
         return tf.cast(y, product.dtype), tf.zeros_like(bias)
 
     def call(self, x):
@@ -212,7 +218,7 @@ class TransformerLayer(keras.layers.Layer):
             float32 (B, S, H); (B, T, H) without `places`.
         """
         # Drawn here, so that what is calculated again is the same.
-        seed = self.seed_generator.next() if training and self.dropout_rate else None
+        seed = self.seed_generator.next() if training and self._drops() else None
         if self.prompts is not None:
             x = self.prompts.appended(x)
         if self.rematerialize and training:
@@ -222,6 +228,11 @@ class TransformerLayer(keras.layers.Layer):
         if self.drops_prompts and places is None:
             states = states[:, : fused.shape_of(text_ids)[1]]
         return states
+
+    def _drops(self) -> bool:
+        maps = [self.query_key_value, self.attention_output]
+        maps += [self.intermediate, self.output_projection]
+        return bool(self.dropout_rate or any(one.delta_dropout_rate for one in maps))
 
     def attention_weights(self, x, text_ids):
         """float32 (B, A, T, T): the share of each token in each token's mixture, for pictures.
@@ -243,49 +254,57 @@ class TransformerLayer(keras.layers.Layer):
         shape = fused.shape_of(read)
         flat = tf.reshape(read, [-1, shape[-1]])  # (M, H)
         mixed = self._attention(x, None if places is None else read, text_ids, places, seed)
-        noise = self._noise(fused.shape_of(flat), seed, 1)
-        flat = self._residual(flat, mixed, (self.attention_output, self.attention_norm), noise)
-        inner = fused.bias_gelu(*self.intermediate.product(flat), dtype=self.product_dtype)
-        noise = self._noise(fused.shape_of(flat), seed, 2)
-        flat = self._residual(flat, inner, (self.output_projection, self.output_norm), noise)
+        product = self._product(self.attention_output, mixed, seed, 5)
+        flat = self._residual(flat, product, self.attention_norm, seed, 1)
+        product = self._product(self.intermediate, flat, seed, 6)
+        inner = fused.bias_gelu(*product, dtype=self.product_dtype)
+        product = self._product(self.output_projection, inner, seed, 7)
+        flat = self._residual(flat, product, self.output_norm, seed, 2)
         return tf.reshape(flat, shape)
 
-    def _residual(self, flat, x, layers, noise):
-        linear, norm = layers
-        product, bias = linear.product(x)
+    def _product(self, linear, x, seed, number: int, columns: slice = slice(None)):
+        """`linear.product`, with the random numbers that its delta drops by."""
+        noise = self._noise(fused.shape_of(x), seed, number, linear.delta_dropout_rate)
+        return linear.product(x, columns, noise)
+
+    def _residual(self, flat, product, norm, seed, number: int):
+        product, bias = product
+        noise = self._noise(fused.shape_of(flat), seed, number, self.dropout_rate)
         return fused.bias_dropout_residual_norm(
             *(product, bias, flat, noise, norm.scale, norm.offset),
             block=fused.Block(self.dropout_rate, norm.epsilon),
         )
 
-    def _heads(self, x):
+    def _heads(self, x, seed=None):
         """Queries, keys and values, (B, A, T, D) each."""
         rows, length, hidden_dim = fused.shape_of(x)
-        product, bias = self.query_key_value.product(tf.reshape(x, [-1, hidden_dim]))
+        flat = tf.reshape(x, [-1, hidden_dim])
+        product, bias = self._product(self.query_key_value, flat, seed, 3)
         product = tf.reshape(product, [rows, length, 3 * hidden_dim])
         return fused.split_heads(product, bias, num_heads=self.num_heads)
 
-    def _heads_at(self, x, read):
+    def _heads_at(self, x, read, seed):
         """Queries (B, A, S, D) of the states that are read; keys and values (B, A, T, D) of all."""
         hidden_dim = x.shape[-1]
         heads = []
-        for states, first, count in ((read, 0, 1), (x, 1, 2)):
+        for number, (states, first, count) in enumerate(((read, 0, 1), (x, 1, 2)), 3):
             columns = slice(first * hidden_dim, (first + count) * hidden_dim)
             rows, length, _ = fused.shape_of(states)
             flat = tf.reshape(states, [-1, hidden_dim])
-            product, bias = self.query_key_value.product(flat, columns)
+            product, bias = self._product(self.query_key_value, flat, seed, number, columns)
             product = tf.reshape(product, [rows, length, count * hidden_dim])
             heads += fused.split_heads(product, bias, num_heads=self.num_heads, num_parts=count)
         return heads
 
     def _attention(self, x, read, text_ids, places, seed):
         """(M, H): for each state that is read, None for all, a mixture of the values of its row."""
-        query, key, value = self._heads(x) if read is None else self._heads_at(x, read)
+        heads = self._heads(x, seed) if read is None else self._heads_at(x, read, seed)
+        query, key, value = heads
         if self.prefix is not None:
             key, value = self.prefix.appended(key, value)
         shape = [*fused.shape_of(query)[:3], fused.shape_of(key)[2]]
         visible = self._visible(text_ids, places)
-        noise = self._noise(shape, seed, 0)
+        noise = self._noise(shape, seed, 0, self.dropout_rate)
         mixed = fused.attention(query, key, value, visible, noise, rate=self.dropout_rate)
         return fused.join_heads(mixed)
 
@@ -301,8 +320,9 @@ class TransformerLayer(keras.layers.Layer):
         return tf.pad(visible, more, constant_values=True)
 
     @staticmethod
-    def _noise(shape, seed, number: int):
-        return None if seed is None else fused.random_bytes(shape, seed, number)
+    def _noise(shape, seed, number: int, rate: float):
+        """Random bytes of a number that no other draw of the layer has; None drops nothing."""
+        return None if seed is None or not rate else fused.random_bytes(shape, seed, number)
 
     def compute_output_shape(self, x_shape, text_ids_shape, places_shape=None):
         return x_shape if places_shape is None else (*places_shape, x_shape[-1])

@@ -11,23 +11,22 @@ import keras
 import tensorflow as tf
 
 from tfpt import config
-from tfpt.models import fused
-from tfpt.peft.deltas import ALL, Delta, Part, at_columns
+from tfpt.peft.deltas import LowRank, Part, at_columns
 
 # Of the running means of how sensitive the loss is to a weight, and of how much that varies; as in
 # the authors' code.
 _BETA_SENSITIVITY, _BETA_UNCERTAINTY = 0.85, 0.85
 
 
-class AdaptiveLowRank(Delta):
-    """y + alpha / r * (x P) diag(l) Q, with factors of its own for each part of the columns.
+class AdaptiveLowRank(LowRank):
+    """As `LowRank`: y + alpha / r * (x P) diag(l) Q, with other factors for each part of columns.
 
     P and Q are drawn, and held near to orthogonal by a regularizer; l begins as zeros, and
     `RankBudget` sets those to zero again that matter least.
 
     Args:
         parts: Ranges of the O columns, in order, such as those of queries and of values.
-        adaptation: Its `rank` and `alpha`.
+        adaptation: Its `rank`, `alpha` and `dropout_rate`.
         product_dtype: Of the operands of products.
         orthogonality: The factor of the regularizer of each matrix.
 
@@ -42,12 +41,8 @@ class AdaptiveLowRank(Delta):
         orthogonality: float,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.parts = list(parts)
-        self.rank = adaptation.rank
-        self.scale = adaptation.alpha / adaptation.rank
+        super().__init__(parts, adaptation, product_dtype, **kwargs)
         self.orthogonality = orthogonality
-        self.product_dtype = product_dtype
         self.triplets: list[Triplets] = []
 
     def build(self, kernel_shape):
@@ -59,14 +54,6 @@ class AdaptiveLowRank(Delta):
             layer.build((width, last - first))
             layer.built = True
             self.triplets.append(layer)
-
-    def after(self, x, y, columns: slice = ALL):
-        inner = fused.matmul(x, self._down(), self.product_dtype)
-        more = fused.matmul(inner, self._up()[:, columns], self.product_dtype)
-        return y + self.scale * tf.cast(more, tf.float32)
-
-    def merged(self, kernel, bias):
-        return kernel + self.scale * self._down() @ self._up(), bias
 
     def _down(self):
         """(I, parts * r): columns of P, times their singular values."""

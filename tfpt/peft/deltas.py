@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfpt import config
 from tfpt.models import fused
 
 ALL = slice(None)
@@ -42,17 +43,20 @@ class Part(keras.layers.Layer):
 class Delta(Part):
     """Changes nothing: what the others do not change, they leave to it."""
 
+    dropout_rate = 0.0  # the share of what it is given that it drops in training
+
     def before(self, x):
         """float (M, I) -> (M, I)."""
         return x
 
-    def after(self, x, y, columns: slice = ALL):
+    def after(self, x, y, columns: slice = ALL, noise: Any = None):
         """What the map was given (M, I) and what it gave, float32 (M, N) -> float32 (M, N).
 
         Args:
             x: From `before`.
             y: With the bias.
             columns: Which N of the O columns `y` has.
+            noise: uint8 (M, I), which elements of x are dropped; None: none. See `fused.dropout`.
         """
         return y
 
@@ -64,24 +68,29 @@ class Delta(Part):
 class LowRank(Delta):
     """LoRA: y + alpha / r * (x A) B, with factors of its own for each part of the columns.
 
-    A is drawn, B begins as zeros.
+    A is drawn, B begins as zeros. In training some of x may be dropped, the same for all parts.
 
     Args:
         parts: Ranges of the O columns, in order, such as those of queries and of values.
-        rank: r.
-        alpha: See above; it scales the delta, so that the learning rate need not follow the rank.
+        adaptation: Its `rank`, `dropout_rate` and `alpha`, which scales the delta, so that the
+            learning rate need not follow the rank.
         product_dtype: Of the operands of products.
 
     Source: Hu et al. 2022, section 4.1, https://arxiv.org/abs/2106.09685, and its code.
     """
 
     def __init__(
-        self, parts: Sequence[slice], rank: int, alpha: float, product_dtype: str, **kwargs: Any
+        self,
+        parts: Sequence[slice],
+        adaptation: config.Adaptation,
+        product_dtype: str,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.parts = list(parts)
-        self.rank = rank
-        self.alpha = alpha
+        self.rank = adaptation.rank
+        self.scale = adaptation.alpha / adaptation.rank
+        self.dropout_rate = adaptation.dropout_rate
         self.product_dtype = product_dtype
 
     def build(self, kernel_shape):
@@ -94,13 +103,14 @@ class LowRank(Delta):
             self.down.append(self.add_float32(f"down_{number}", (width, self.rank), drawn))
             self.up.append(self.add_float32(f"up_{number}", (self.rank, last - first), "zeros"))
 
-    def after(self, x, y, columns: slice = ALL):
+    def after(self, x, y, columns: slice = ALL, noise: Any = None):
+        x = fused.dropout(x, noise, self.dropout_rate)
         inner = fused.matmul(x, self._down(), self.product_dtype)
         more = fused.matmul(inner, self._up()[:, columns], self.product_dtype)
-        return y + self.alpha / self.rank * tf.cast(more, tf.float32)
+        return y + self.scale * tf.cast(more, tf.float32)
 
     def merged(self, kernel, bias):
-        return kernel + self.alpha / self.rank * self._down() @ self._up(), bias
+        return kernel + self.scale * self._down() @ self._up(), bias
 
     def _down(self):
         """(I, parts * r)."""
@@ -139,7 +149,7 @@ class OutputScale(Delta):
             first, last, _ = part.indices(self.num_columns)
             self.scales.append(self.add_float32(f"scale_{number}", (last - first,), "ones"))
 
-    def after(self, x, y, columns: slice = ALL):
+    def after(self, x, y, columns: slice = ALL, noise: Any = None):
         return y * self._scales()[columns]
 
     def merged(self, kernel, bias):
@@ -192,7 +202,7 @@ class Bottleneck(Delta):
         self.up = self.add_float32("up", (self.width, outer), drawn_within(1e-2))
         self.up_bias = self.add_float32("up_bias", (outer,), "zeros")
 
-    def after(self, x, y, columns: slice = ALL):
+    def after(self, x, y, columns: slice = ALL, noise: Any = None):
         dtype = self.product_dtype
         inner = fused.bias_gelu(fused.matmul(y, self.down, dtype), self.down_bias, dtype=dtype)
         more = fused.matmul(inner, self.up, dtype)

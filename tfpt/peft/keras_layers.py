@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfpt.models import fused
+
 
 class Map:
     """Dense or EinsumDense with the delta that it was given, as a product of matrices."""
@@ -28,7 +30,10 @@ class Map:
         y = ops.matmul(x, ops.cast(ops.reshape(layer.kernel, (inner, outer)), x.dtype))
         if layer.bias is not None:
             y = y + ops.cast(ops.reshape(layer.bias, (outer,)), y.dtype)
-        y = ops.cast(layer.delta.after(x, ops.cast(y, "float32")), inputs.dtype)
+        noise = None
+        if training and layer.delta.dropout_rate:
+            noise = fused.random_bytes(fused.shape_of(x), layer.delta.seed_generator.next(), 0)
+        y = ops.cast(layer.delta.after(x, ops.cast(y, "float32"), noise=noise), inputs.dtype)
         y = ops.reshape(y, (*leading, *layer.kernel.shape[num_inner:]))
         return y if layer.activation is None else layer.activation(y)
 

@@ -102,6 +102,7 @@ def lora(
     *,
     rank: int = 8,
     alpha: float = 16.0,
+    dropout_rate: float = 0.0,
     roles: Sequence[str] = ("query", "value"),
     train_pooler: bool = True,
 ) -> keras.Model:
@@ -111,6 +112,7 @@ def lora(
         encoder: From `models.encoder`, with its weights, or a backbone of keras-hub; see `places`.
         rank: Columns of the first matrix and rows of the second.
         alpha: alpha / rank scales the product.
+        dropout_rate: Share of what the first matrix is given that is dropped in training.
         roles: The linear maps that have one, of `config.ROLES`.
         train_pooler: Whether the pooler, between encoder and head, is trained too.
 
@@ -120,7 +122,7 @@ def lora(
     Raises:
         ValueError: As `adapt`.
     """
-    numbers: dict[str, Any] = {"rank": rank, "alpha": alpha, "roles": tuple(roles)}
+    numbers = {"rank": rank, "alpha": alpha, "dropout_rate": dropout_rate, "roles": tuple(roles)}
     return _adapted(encoder, "lora", train_pooler, numbers)
 
 
@@ -130,6 +132,7 @@ def adalora(
     rank: int = 8,
     target_rank: int = 4,
     alpha: float = 16.0,
+    dropout_rate: float = 0.0,
     roles: Sequence[str] = ("query", "value"),
     train_pooler: bool = True,
 ) -> keras.Model:
@@ -141,7 +144,8 @@ def adalora(
         rank: Of each map at first.
         target_rank: Of a map at the end, in the mean. Others, Returns and Raises: As `lora`.
     """
-    numbers = {"rank": rank, "target_rank": target_rank, "alpha": alpha, "roles": tuple(roles)}
+    numbers = {"rank": rank, "alpha": alpha, "dropout_rate": dropout_rate, "roles": tuple(roles)}
+    numbers |= {"target_rank": target_rank}
     return _adapted(encoder, "adalora", train_pooler, numbers)
 
 
@@ -214,9 +218,7 @@ def _freeze(encoder: keras.Model, train_pooler: bool) -> None:
 def _add_lora(encoder: Any, found: list[places.Block], adaptation: config.Adaptation) -> None:
     for block in found:
         for layer, parts in _maps(block, adaptation.roles):
-            delta = deltas.LowRank(
-                parts, adaptation.rank, adaptation.alpha, _product_dtype(layer), name="lora"
-            )
+            delta = deltas.LowRank(parts, adaptation, _product_dtype(layer), name="lora")
             places.add_delta(layer, delta)
 
 

@@ -79,9 +79,12 @@ def detach(layer: Any, name: str) -> None:
 
 def add_delta(layer: Any, delta: Any) -> None:
     """Let a linear map go through a delta, which is built for it."""
+    is_of_keras = not isinstance(layer, Linear)
+    if is_of_keras and delta.dropout_rate:  # layers of tfpt draw for theirs
+        delta.seed_generator = keras.random.SeedGenerator()
     _build(delta, layer.kernel.path, keras_layers.kernel_shape(layer))
     attach(layer, "delta", delta)
-    if not isinstance(layer, Linear):
+    if is_of_keras:
         # What the model calls; the layer's own class stays as it is.
         layer.call = keras_layers.Map(layer)
 
