@@ -4,9 +4,13 @@ What any exported model is checked for, too.
 """
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import tempfile
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +22,11 @@ import tensorflow as tf
 from tfpt import state_files
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.tokenizer import TextTokenizer
+
+_PARTIAL = ".tmp-"  # before the name of what is being written
+_LEFT_SECONDS = 24 * 3600
+_NUMBER = re.compile(r"[0-9]+")
+_TOO_LARGE = 1 << 63  # for the protocol of TF Serving
 
 
 class Served(Protocol):
@@ -46,6 +55,7 @@ def write_version(
         The folder that was written.
 
     Raises:
+        ValueError: `path` is a URL.
         OSError: The disk is full, or the folder cannot be written.
     """
     if not tokenizer.in_graph:
@@ -55,12 +65,16 @@ def write_version(
             "where it is installed for a model that takes texts.",
             stacklevel=3,
         )
+    if "://" in str(path):
+        raise ValueError(
+            f"{path}: a model is written to a folder of this machine. Name one, and copy it there."
+        )
     folder = Path(path)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".tmp-{os.getpid()}"
-    # One with the same number may have been killed: in a container they are often the same.
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove_leftovers(folder)
+    # Not by the number of the process, which those in other containers may have too.
+    partial = folder / f"{_PARTIAL}{uuid.uuid4().hex}"
     try:
         with tempfile.TemporaryDirectory() as name:
             assets = Path(name)
@@ -68,8 +82,8 @@ def write_version(
             if labels:
                 (assets / "labels.txt").write_text(_lines(labels), encoding="utf-8")
             _save(build(assets), partial)
-        version = folder / str(_next_version(folder))
-        partial.rename(version)
+        _sync(partial)
+        version = _take_number(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         if is_new:
@@ -106,9 +120,40 @@ def _save(module: Any, folder: Path) -> None:
         raise OSError(f"{folder.parent} could not be written: {reason}") from error
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed exports left; of those of today one may still be written."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(OSError):  # its owner has just given it a name, or removed it
+            if time.time() - path.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have all files on the disk before the folder gets a name that says that it is whole."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _take_number(partial: Path, folder: Path) -> Path:
+    """Name a written folder by the next number, which others may want too."""
+    while True:
+        version = folder / str(_next_version(folder))
+        try:
+            partial.rename(version)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return version
+
+
 def _next_version(folder: Path) -> int:
-    versions = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
-    return max(versions, default=0) + 1
+    versions = [int(entry.name) for entry in folder.iterdir() if _NUMBER.fullmatch(entry.name)]
+    return max([one for one in versions if one < _TOO_LARGE], default=0) + 1
 
 
 def _lines(entries: Sequence[str]) -> str:

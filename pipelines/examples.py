@@ -12,6 +12,7 @@ Shape letters: S sentences of the store, D documents, E examples of an epoch.
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,11 +173,11 @@ def _is_start(sentence_offsets, borders, num_tokens: int, min_tokens: int) -> np
 def _keep(starts: np.ndarray, path: Path, store: Store) -> None:
     """Write the file and, when it is whole, its description.
 
-    Several processes may do so at once: what they write is the same.
+    Several processes may do so at once, on several machines too: what they write is the same.
     """
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    description = path.with_suffix(".json")
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    description = beside.with_suffix(".json")
     try:
         with open(beside, "wb") as file:
             file.write(starts.data)
@@ -185,5 +186,7 @@ def _keep(starts: np.ndarray, path: Path, store: Store) -> None:
         kept = {"store": store.identity, "bytes": starts.nbytes, "blocks": checksums(beside)}
         beside.rename(path)
         write_whole(description, json.dumps(kept) + "\n")
+        description.rename(path.with_suffix(".json"))
     finally:
-        beside.unlink(missing_ok=True)
+        for left in (beside, description):
+            left.unlink(missing_ok=True)

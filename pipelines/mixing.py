@@ -25,9 +25,9 @@ def shares(weights: Sequence[float], total: int) -> np.ndarray:
     """
     exact = np.asarray(weights, np.float64) / np.sum(weights) * total
     counts = np.maximum(np.floor(exact), 1).astype(np.int64)
-    # At least 1 for each may be more than there is; the largest then gives.
+    # At least 1 for each may be more than there is; those that have more then give.
     while counts.sum() > total:
-        counts[np.argmax(counts - exact)] -= 1
+        counts[np.argmax(np.where(counts > 1, counts - exact, -np.inf))] -= 1
     order = np.argsort(counts - exact, kind="stable")
     counts[order[: total - counts.sum()]] += 1
     return counts

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def bytes_digest(content: bytes) -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes the place of `path` if nothing is raised."""
-    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    beside = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         yield beside
         os.replace(beside, path)

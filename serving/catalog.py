@@ -14,12 +14,14 @@ if TYPE_CHECKING:  # importing it imports TensorFlow
 
 Versions = Literal["latest", "all"]
 
+_TOO_LARGE = 1 << 63  # for the number of a version in TF Serving's protocol
+
 
 def version_folders(base_path: str | Path, *, versions: Versions = "latest") -> dict[int, Path]:
     """The folders of `base_path` to serve, by version number.
 
-    A version folder's name is a whole number, such as `3` or `00000123`; other names are passed
-    over, so that a folder being written under a temporary name is not taken.
+    A version folder's name is a whole number, such as `3` or `00000123`, below 2**63; other names
+    are passed over, so that a folder being written under a temporary name is not taken.
 
     Args:
         base_path: A folder `NAME` with folders `NAME/VERSION`.
@@ -40,6 +42,8 @@ def version_folders(base_path: str | Path, *, versions: Versions = "latest") -> 
         if not (folder.is_dir() and re.fullmatch(r"[0-9]+", folder.name)):
             continue
         version = int(folder.name)
+        if version >= _TOO_LARGE:
+            continue
         if version in found:
             raise ValueError(
                 f"{found[version]} and {folder} are both version {version}; remove one."

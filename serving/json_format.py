@@ -8,6 +8,7 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest, "Predict API".
 
 import base64
 import binascii
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _JSON_TYPES = {
     list: "list",
     dict: "object",
 }
+_SHOWN_KEYS = 8
 _POWERS_OF_TEN = np.array([float(f"1e{i}") for i in range(23)])  # each exact in float64
 
 
@@ -64,6 +66,7 @@ def parse_request(body: bytes, signature: Callable[[str], Signature]) -> Predict
         document["instances" if by_row else "inputs"], chosen
     )
     inputs = {key: _to_array(values, key, chosen) for key, values in columns.items()}
+    _check_infinities(inputs, body)
     return PredictRequest(signature=chosen, inputs=inputs, by_row=by_row)
 
 
@@ -98,6 +101,16 @@ def _parse_json(body: bytes) -> Any:
         raise invalid("JSON Parse error: lists or objects are nested too deeply.") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise invalid(f"JSON Parse error: {error}.") from error
+
+
+def _check_infinities(inputs: Arrays, body: bytes) -> None:
+    """Raise where a number such as 1e400, which Python reads as infinity, was none that was meant.
+
+    A hook for each number of the document would take several times as long to read it.
+    """
+    floats = [array for array in inputs.values() if array.dtype.kind == "f"]
+    if b"Infinity" not in body and any(np.isinf(array).any() for array in floats):
+        raise invalid("JSON Parse error: a number is too large to be stored as a double.")
 
 
 def _columns_of_rows(rows: Any, signature: Signature) -> dict[str, Any]:
@@ -293,10 +306,16 @@ def _objects(values: list[Any]) -> np.ndarray:
 
 def _describe(value: Any) -> str:
     if isinstance(value, dict):
-        return f"an object with the keys {', '.join(map(_show, value)) or '(none)'}"
+        keys = [_show(key) for key in itertools.islice(value, _SHOWN_KEYS)]
+        more = f" and {len(value) - _SHOWN_KEYS:,} more" if len(value) > _SHOWN_KEYS else ""
+        return f"an object with the keys {', '.join(keys) or '(none)'}{more}"
     return "null" if value is None else f"the {_JSON_TYPES[type(value)]} {_show(value)}"
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value):  # of a large or deep one the beginning alone
+        text += piece
+        if len(text) > 60:
+            return f"{text[:57]}..."
+    return text

@@ -1,5 +1,6 @@
 """TensorFlow Serving's messages: tensors to and from arrays, status and metadata."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+# Values that a message may stand for without having room for them.
+_MOST_REPEATED = 1 << 24
 SIGNATURE_DEF = "signature_def"  # the one kind of metadata there is
 
 # The typed field that carries a tensor's values. TF Serving answers by these fields, and clients
@@ -51,13 +54,30 @@ def from_tensor_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array in a message; strings as an object array of bytes.
 
     Raises:
-        ValueError: The values do not fill the shape, or the type has no array.
+        ValueError: The values do not fill the shape, or do not fit the type, or it has no array.
     """
+    _check_shape(proto)
     try:
         array = tf.make_ndarray(proto)
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise ValueError(f"the tensor cannot be read: {error}") from error
     return array.astype(object) if array.dtype.kind == "S" else array
+
+
+def _check_shape(proto: tensor_pb2.TensorProto) -> None:
+    """Raise where a small message stands for a tensor that fills the memory.
+
+    The last value of a message is repeated until the shape is full, and none stands for zeros.
+    """
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
+        raise ValueError(f"the tensor cannot be read: its shape {sizes} is not known")
+    number = math.prod(sizes)
+    if number > _MOST_REPEATED and number > proto.ByteSize():
+        raise ValueError(
+            f"the tensor cannot be read: its shape {sizes} asks for {number:,} values, and the "
+            f"message has {proto.ByteSize():,} bytes"
+        )
 
 
 def to_tensor_proto(array: np.ndarray) -> tensor_pb2.TensorProto:

@@ -110,5 +110,6 @@ def _target(match: re.Match[str]) -> _Target:
 
 def _response(status: int, body: bytes | dict[str, Any]) -> Response:
     if isinstance(body, dict):
-        body = json.dumps(body, ensure_ascii=False, indent=1).encode()
+        # What is quoted of a request may hold half of a surrogate pair.
+        body = json.dumps(body, ensure_ascii=False, indent=1).encode(errors="replace")
     return Response(body, status_code=status, media_type="application/json")

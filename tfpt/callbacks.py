@@ -43,10 +43,15 @@ class VerifyStores(keras.callbacks.Callback):
         super().__init__()
         self.stores = stores
         self.error: Exception | None = None
+        self.is_done = False  # everything was compared once
         self._ended = threading.Event()
 
     def on_train_begin(self, logs=None):
-        self.thread = threading.Thread(target=self._verify, daemon=True)
+        if self.is_done:
+            return
+        # Anew for each call of `fit`: a run that goes on within an epoch has two.
+        self._ended = threading.Event()
+        self.thread = threading.Thread(target=self._verify, args=(self._ended,), daemon=True)
         self.thread.start()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -59,13 +64,14 @@ class VerifyStores(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self._ended.set()
 
-    def _verify(self) -> None:
+    def _verify(self, ended: threading.Event) -> None:
         try:
             for store in self.stores:
                 # One thread: the others have work to do.
                 for _ in pipelines.verified_blocks(store, num_threads=1):
-                    if self._ended.is_set():
+                    if ended.is_set():
                         return
+            self.is_done = True
         except (ValueError, OSError) as error:
             self.error = error
 
@@ -79,11 +85,14 @@ class KeepRecords(keras.callbacks.Callback):
     def __init__(self, run: Run, monitor: str | None, patience: int | None):
         super().__init__()
         self.run, self.monitor, self.patience = run, monitor, patience
+        self.records: list[dict[str, float]] = []
 
     def on_train_begin(self, logs=None):
         step = int(self.model.steps.numpy())
+        # Read once: of several workers one may not have written yet what the others know.
+        known = self.records or history(self.run)
         # A run killed between the record and the checkpoint of an epoch goes through it again.
-        self.records = [record for record in history(self.run) if record["step"] <= step]
+        self.records = [record for record in known if record["step"] <= step]
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.steps.numpy())

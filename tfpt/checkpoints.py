@@ -7,8 +7,8 @@ checkpoints/        all that the next step depends on, by the number of batches 
 best/               the weights of the best epoch by validation
 history.jsonl       what each epoch measured
 logs/               TensorBoard
-frozen.json         of an adapted encoder (`peft`): the run that has the weights it leaves alone
-data.json           of a fine-tuning: a digest of the rows, which have to stay the same
+frozen.json         of an adapted encoder (`peft`): the run that has the other weights
+data.json           of a fine-tuning: a digest of its rows
 """
 
 import os
@@ -27,7 +27,7 @@ from tfpt.record_files import read_json, to_json, write_json, write_text
 
 _FROZEN = "frozen.json"
 
-# Fields that a run can be gone on with by another value, and why that changes nothing but rounding.
+# Fields that may change when a run is gone on with, and why all but rounding and dropout stays.
 FREE_TO_CHANGE = {
     "training.strategy": "a step is the same on any number of devices",
     "training.step.accumulation_steps": "a step is the same in any number of parts",
@@ -158,8 +158,7 @@ class Run:
     def restore(self, model: keras.Model) -> int:
         """Bring a compiled model to the newest checkpoint that is whole, to go on with the run.
 
-        A damaged one is told of by a warning and renamed, to `step-00001000.damaged`; what a save
-        that was cut off left behind is removed.
+        A damaged one is told of by a warning and renamed, to `step-00001000.damaged`.
 
         Returns:
             The steps done, 0 where there is no checkpoint yet.
@@ -181,26 +180,27 @@ class Run:
         if workers.is_chief(strategy):  # after the others have looked at them
             for one in damaged:
                 state_files.set_aside(one)
+            if step:  # best weights that come later are of epochs that are gone through again
+                state_files.remove_after(self.path / "best", step)
         return step
 
     def save(self, model: keras.Model) -> None:
         """Begin a checkpoint of a compiled model as it is now, under the number of its step.
 
-        It is written beside the training, which goes on; `wait` tells that it is written. Of
-        several workers the chief writes.
+        It is written beside the training; `wait` tells when. Of several workers the chief writes.
 
         Raises:
-            OSError: One before could not be written, as on a full disk; those before that are as
-                they were.
+            OSError: One before could not be written, as on a full disk.
         """
         self._begin(model, "checkpoints", self._training_state(model), self.num_kept)
 
     def save_best(self, model: keras.Model) -> None:
         """Begin to write the weights of what is the best epoch so far, as `save` does.
 
-        Where the model keeps moving averages of its weights, these are written.
+        Where the model keeps moving averages of its weights, these are written. Those before are
+        kept too, for a run that goes on from before this epoch.
         """
-        self._begin(model, "best", {"model": {**self._kept(model), **_averages(model)}}, 1)
+        self._begin(model, "best", {"model": {**self._kept(model), **_averages(model)}}, 2)
 
     def _begin(
         self, model: keras.Model, kind: str, state: state_files.State, num_kept: int

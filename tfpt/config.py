@@ -46,7 +46,7 @@ class Step:
     jit_compile: bool | None = None  # whether XLA compiles the step; none: on a GPU; a TPU always
     ema_momentum: float = 0.0  # of the average of the weights, in [0, 1); 0 keeps none
     # A step is skipped, and recorded, whose gradient's norm is more than this many times the
-    # running mean of the norm; 0 skips none.
+    # running mean of the norm, in which it counts as so many times the mean; 0 skips none.
     max_spike: float = 0.0
 
     def __post_init__(self) -> None:

@@ -51,10 +51,11 @@ def plan(recipe: ModuleType, settings: Any) -> Plan:
     if size is None:
         facts["operations"] = facts["memory"] = "not known: the encoder is none of tfpt.models"
     else:
-        length = batch[0][features.TOKEN_IDS].shape[1]
+        # Of buckets the first batch may be of short rows, of which it then has more.
+        count, length = batch[0][features.TOKEN_IDS].shape
         whole, share = (
-            flops.batch_of(model, batch, batch_size=count, sequence_length=length)
-            for count in (numbers.batch_size, rows)
+            flops.batch_of(model, batch, batch_size=count * part, sequence_length=length)
+            for part in (1, rows / numbers.batch_size)
         )
         step = flops.step_flops(size, whole)
         facts["operations"] = f"{_prefixed(step)}FLOP in a step"

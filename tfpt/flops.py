@@ -261,6 +261,11 @@ def batch_of(
     )
 
 
+def has_equal_rows(spec: Any) -> bool:
+    """Whether the batches of an `element_spec` are of one shape, as `batch_of` needs them."""
+    return all(_width(one) is not None for one in spec[0].values())
+
+
 def _width(of_batch: Any) -> int:
     """Numbers in a row; of a dataset that is divided among devices, those of the first."""
     return tf.nest.flatten(of_batch, expand_composites=True)[0].shape[-1]

@@ -1,14 +1,15 @@
 """Small files, text and JSON, written as a whole or not at all."""
 
 import json
-import os
+import uuid
 from pathlib import Path
 from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    # Others may write the same file, on other machines too.
+    partial = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)

@@ -46,7 +46,7 @@ def snapshot(state: State) -> dict[str, tf.Tensor]:
 
 
 def write(values: dict[str, tf.Tensor], folder: Path, step: int, *, num_kept: int) -> None:
-    """Write a checkpoint, then remove those of other steps but the newest.
+    """Write a checkpoint, then remove those of earlier steps but the newest, and of later ones.
 
     Killed at any moment, it leaves those that were there, or those and the new one, or what was
     to be kept. Its files have reached the disk before it has its name.
@@ -82,9 +82,10 @@ def write(values: dict[str, tf.Tensor], folder: Path, step: int, *, num_kept: in
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(_message(error, values, folder)) from error
-    others = [other for other in steps(folder) if other != step]
-    for other in sorted(others, reverse=True)[num_kept - 1 :]:
+    earlier = [other for other in steps(folder) if other < step]
+    for other in earlier[: max(0, len(earlier) + 1 - num_kept)]:
         _remove(folder / f"{_STEP}{other:08}")
+    remove_after(folder, step)
 
 
 def steps(folder: Path) -> list[int]:
@@ -153,6 +154,13 @@ def set_aside(path: Path) -> None:
         number += 1
         aside = path.with_name(f"{path.name}{_DAMAGED}-{number}")
     path.rename(aside)
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps."""
+    for number in steps(folder):
+        if number > step:
+            _remove(folder / f"{_STEP}{number:08}")
 
 
 def sweep(folder: Path) -> None:

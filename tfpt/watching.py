@@ -32,7 +32,8 @@ DESCRIPTIONS = {
     "still work on the step before: there it is an upper bound.",
     "speed/model_flops_utilization": "Operations of the model (`tfpt.flops.step_flops`: 6 for each "
     "weight of a product and position, and those of the attention), by the second, divided by the "
-    "fastest product of two matrices that was measured, or by the peak that was given.",
+    "fastest product of two matrices that was measured, or by the peak that was given. Left out "
+    "where rows have several lengths.",
     "speed/memory_gigabytes": "Resident memory of the process, in 10^9 bytes.",
     "speed/peak_memory_gigabytes": "The most it was, in 10^9 bytes.",
     "speed/gpu_memory_gigabytes": "Of the fullest GPU, in 10^9 bytes.",
@@ -176,6 +177,8 @@ class Watch(keras.callbacks.Callback):
         """Operations of a step of the window; None where it is not known."""
         size = flops.size_of(self.model.encoder)
         if size is None or self.element_spec is None or not window["positions"]:
+            return None
+        if not flops.has_equal_rows(self.element_spec):
             return None
         batch = flops.batch_of(
             self.model,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 
 import numpy as np
 import pytest
@@ -63,15 +64,61 @@ def test_a_failure_leaves_nothing_and_takes_no_version(save, monkeypatch, error)
     assert save().name == "2"
 
 
-def test_what_a_killed_export_left_is_no_part_of_a_version(save):
-    """Its process had the same number, as is usual in containers."""
-    left = save.path / f".tmp-{os.getpid()}" / "assets"
-    left.mkdir(parents=True)
-    (left / "labels.txt").write_text("of another model\n")
-    (left / "other.bin").write_text("x")
+def test_what_a_killed_export_left_is_removed_after_a_day_and_is_part_of_no_version(save):
+    """Until then it may be of an export that is still written."""
+    for name, hours in ((".tmp-old", 25), (".tmp-new", 23)):
+        (save.path / name / "assets").mkdir(parents=True)
+        (save.path / name / "assets" / "other.bin").write_text("x")
+        then = time.time() - 3600 * hours
+        os.utime(save.path / name, (then, then))
     version = save()
-    assert names(save.path) == ["1"]
+    assert names(save.path) == [".tmp-new", "1"]
     assert "other.bin" not in names(version / "assets")
+
+
+def test_exports_at_the_same_time_have_a_version_each(save, monkeypatch):
+    """As of two containers, whose processes have the same number."""
+    whole, others = versions._save, []
+
+    def with_another(module, folder):
+        monkeypatch.setattr(versions, "_save", whole)
+        others.append(save(labels=("x", "y", "z")))
+        whole(module, folder)
+
+    monkeypatch.setattr(versions, "_save", with_another)
+    own = save()
+    assert (others[0].name, own.name) == ("1", "2")
+    assert (others[0] / "assets" / "labels.txt").read_text() == "x\ny\nz\n"
+    assert (own / "assets" / "labels.txt").read_text() != "x\ny\nz\n"
+    assert names(save.path) == ["1", "2"]
+
+
+def test_a_number_that_another_export_takes_first_is_passed_over(save, monkeypatch):
+    next_version, calls = versions._next_version, []
+
+    def late(folder):
+        number = next_version(folder)
+        if not calls:
+            (folder / str(number) / "variables").mkdir(parents=True)
+        calls.append(number)
+        return number
+
+    monkeypatch.setattr(versions, "_next_version", late)
+    assert save().name == "2"
+    assert calls == [1, 2]
+
+
+def test_numbers_that_no_server_takes_are_passed_over(save):
+    for name in (str(1 << 63), "\u0661"):
+        (save.path / name).mkdir(parents=True)
+    assert save().name == "1"
+
+
+def test_a_url_is_no_folder(classifier, tokenizer, labels, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"gs://b/m: a model is written to a folder of this mach"):
+        export.saved_model(classifier, tokenizer, "gs://b/m", labels=labels, sequence_length=8)
+    assert names(tmp_path) == []
 
 
 def test_the_error_of_an_export_is_told_where_another_wrote_into_the_folder(save, monkeypatch):

@@ -13,6 +13,20 @@ def test_shares_add_up_and_leave_nobody_out():
     assert mixing.shares([1e-9, 1], 4).tolist() == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("weights", "total", "expected"),
+    [
+        ((0.05, 0.05, 0.9), 10, [1, 1, 8]),
+        ((0.01, 0.02, 0.03, 0.94), 20, [1, 1, 1, 17]),
+        ((1e-4, 1e-4, 0.9998), 1000, [1, 1, 998]),
+        ((1, 1, 1), 3, [1, 1, 1]),
+        ((0.6, 0.3, 0.05, 0.05), 5, [2, 1, 1, 1]),
+    ],
+)
+def test_several_small_streams_are_not_left_out(weights, total, expected):
+    assert mixing.shares(weights, total).tolist() == expected
+
+
 def test_a_cycle_has_each_row_of_each_stream_once():
     counts = np.array([5, 2, 9])
     stream, index = mixing.stream_rows(tf.range(3 * 16, dtype=tf.int64), counts, seed=1, stream=0)

@@ -28,6 +28,11 @@ def test_all_versions_are_found_by_number(base_path):
     }
 
 
+def test_a_number_that_the_protocol_has_no_room_for_is_passed_over(base_path):
+    (base_path / str(1 << 63)).mkdir()
+    assert version_folders(base_path) == {12: base_path / "00000012"}
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; give the folder"):
         version_folders(tmp_path / "nowhere")

@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -16,6 +16,8 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tfpt.serving import protos
 
 Code = grpc.StatusCode
 A = np.array([[1, 2, 3]], np.float32)
@@ -113,6 +115,14 @@ def uneven():
     return proto
 
 
+def of_shape(*sizes, dtype=types_pb2.DT_FLOAT, **values):
+    """A message whose values, few or none, stand for all of a shape."""
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
 @pytest.mark.parametrize(
     ("message", "code", "parts"),
     [
@@ -137,6 +147,21 @@ def uneven():
             request("numbers", signature_name="kinds", x=uneven()),
             Code.INVALID_ARGUMENT,
             ["Input `x`", "cannot be read"],
+        ),
+        (
+            request("numbers", signature_name="kinds", x=of_shape(500_000_000)),
+            Code.INVALID_ARGUMENT,
+            ["Input `x`", "asks for 500,000,000 values, and the message has"],
+        ),
+        (
+            request("numbers", signature_name="kinds", x=of_shape(1 << 40, 1 << 40)),
+            Code.INVALID_ARGUMENT,
+            ["Input `x`", "asks for 1,208,925,819,614,629,174,706,176 values"],
+        ),
+        (
+            request("numbers", signature_name="kinds", x=of_shape(-1, float_val=[1.0])),
+            Code.INVALID_ARGUMENT,
+            ["Input `x`", "its shape [-1] is not known"],
         ),
         (
             request("numbers", a=A, b=B, only=["nope"]),
@@ -178,6 +203,18 @@ def test_a_bad_request_is_refused_in_one_sentence_and_the_server_lives_on(
         assert part in details
     response = prediction.Predict(request("numbers", a=A, b=B), timeout=60)
     assert list(response.outputs["twice"].int64_val) == [2]
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        of_shape(1, dtype=types_pb2.DT_UINT8, int_val=[300]),
+        of_shape(1, dtype=types_pb2.DT_HALF, half_val=[70_000]),
+    ],
+)
+def test_a_number_that_its_type_has_no_room_for_cannot_be_read(proto):
+    with pytest.raises(ValueError, match="the tensor cannot be read: "):
+        protos.from_tensor_proto(proto)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "好"])

@@ -225,6 +225,27 @@ def test_strings_are_text_and_bytes_outputs_base64():
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
+def test_infinity_is_a_number_where_it_is_written_so():
+    for body in (b'{"inputs": [Infinity, -Infinity, 1]}', b'{"instances": [Infinity, 1e400]}'):
+        found = parse(body, x=spec("float32", -1)).inputs["x"]
+        assert np.isinf(found[:2]).all()
+    for number in ("1e400", "-1e999"):
+        message = refusal(f'{{"inputs": [1, {number}]}}'.encode(), x=spec("float64", -1))
+        assert message == "JSON Parse error: a number is too large to be stored as a double."
+
+
+def test_a_long_or_deep_value_is_quoted_in_short():
+    deep = "x"
+    for _ in range(900):
+        deep = [deep]
+    for value in ("y" * 10**6, ["y" * 10**6], {str(n): n for n in range(10**5)}, deep):
+        message = refusal({"instances": value}, x=spec("float32", -1))
+        assert len(message) < 400
+    assert "and 99,992 more" in refusal(
+        {str(number): 0 for number in range(10**5)}, x=spec("float32", -1)
+    )
+
+
 def test_outputs_without_a_common_first_size_are_refused_in_rows_only():
     outputs = {"mean": np.array(1.0, np.float32), "y": np.array([1.0, 2.0], np.float32)}
     with pytest.raises(ServingError, match=r"`mean` \(\), `y` \(2,\)"):

@@ -128,6 +128,17 @@ def test_metadata_describe_the_signatures(rest):
         ),
         (TEXT, {"signature_name": "not_text", "instances": ["a"]}, 400, ["`broken`", "UTF-8"]),
         (TEXT, b'{"instances": ["a"', 400, ["JSON Parse error"]),
+        (TEXT, b'{"signature_name": "\\ud800", "instances": ["a"]}', 400, ['"?" not found']),
+        (NUMBERS, b'{"inputs": {"\\ud800": [1]}}', 400, ["holds `?`"]),
+        (NUMBERS, b'{"instances": [{"\\ud800": 1}]}', 400, ["holds `?`"]),
+        (TEXT, b"[" * 960 + b"]" * 960, 400, ["received the list [[[[", "..."]),
+        (TEXT, b"[" * 100_000, 400, ["JSON Parse error"]),
+        (
+            NUMBERS,
+            b'{"instances": [{"a": [1, 2, 1e400], "b": 1}]}',
+            400,
+            ["JSON Parse error: a number is too large"],
+        ),
         (
             NUMBERS,
             {"signature_name": "picky", "instances": [1.0, -2.5]},

@@ -205,3 +205,23 @@ def test_a_training_that_ends_first_ends_the_verification(store, monkeypatch):
     callback.on_train_begin()
     callback.thread.join(60)
     assert read == [0]
+
+
+def test_a_store_is_verified_by_the_second_call_of_fit_too(store, monkeypatch):
+    """Of a run that goes on within an epoch the first one ends with that epoch."""
+    callback = attached(callbacks.VerifyStores([store]), model_at(0))
+    read = []
+
+    def blocks(store, num_threads):
+        for number in range(5):
+            read.append(number)
+            if len(read) == 1:
+                callback.on_train_end()
+            yield 1
+
+    monkeypatch.setattr(pipelines, "verified_blocks", blocks)
+    for expected in ([0], [0, 0, 1, 2, 3, 4], [0, 0, 1, 2, 3, 4]):  # and not again
+        callback.on_train_begin()
+        callback.thread.join(60)
+        assert read == expected
+    assert callback.is_done

@@ -53,7 +53,7 @@ def test_a_run_without_checkpoint_begins_at_step_zero(run, model):
         run.restore_best(model)
 
 
-def test_the_newest_checkpoints_and_one_best_are_kept(run, model):
+def test_the_newest_checkpoints_and_two_best_are_kept(run, model):
     for num_kept, steps in ((2, ("06", "09")), (3, ("06", "09", "12"))):
         run.num_kept = num_kept
         for step in (3, 6, 9) if num_kept == 2 else (12,):
@@ -61,9 +61,27 @@ def test_the_newest_checkpoints_and_one_best_are_kept(run, model):
             run.save_best(model)
         run.wait()
         assert names(run.path / "checkpoints") == [f"step-000000{step}" for step in steps]
-        assert names(run.path / "best") == [f"step-000000{steps[-1]}"]
+        assert names(run.path / "best") == [f"step-000000{step}" for step in steps[-2:]]
     assert run.restore(at_step(model, 0)) == 12
     assert checkpoints.steps_done(run.path) == 12
+
+
+def test_best_weights_of_epochs_that_are_gone_through_again_are_not_kept(run, model):
+    """The epoch may come out otherwise, as on another number of devices, and not be the best."""
+    for step in (3, 6):
+        run.save_best(at_step(model, step))
+    run.save(at_step(model, 3))  # a kill came before the checkpoint of step 6
+    run.wait()
+    assert run.best_path().name == "step-00000006"
+    assert run.restore(at_step(model, 0)) == 3
+    assert names(run.path / "best") == ["step-00000003"]
+
+
+def test_best_weights_stay_where_there_is_no_checkpoint_to_go_on_from(run, model):
+    run.save_best(at_step(model, 3))
+    run.wait()
+    assert run.restore(at_step(model, 0)) == 0
+    assert names(run.path / "best") == ["step-00000003"]
 
 
 def test_an_earlier_best_epoch_replaces_a_later_one(run, model):

@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfpt.cli import main
 
@@ -52,6 +54,30 @@ def test_a_dry_run_tells_everything_and_makes_nothing(settings, tmp_path):
         r"about \S+ kB on each device, besides TensorFlow's own: weights .*", told["memory"]
     )
     assert "[CLS]" in batch
+
+
+def test_rows_of_several_lengths_are_planned_trained_on_and_watched(settings):
+    """Shorter ones come in larger batches. Operations of a step of any of them are not told."""
+    words = ["drawing.layout=bucketed", "drawing.num_buckets=2", "training.log_steps=1"]
+    words += ["training.batch_size=4", "training.total_steps=6"]
+    words += ["training.warmup_steps=1", "data.validation_store=store"]
+    words += ["training.validation_steps=2", "training.steps_per_epoch=3"]
+    given = [*settings, *(word for one in words for word in ("--set", one))]
+    told = []
+    for layout in ("bucketed", "padded"):
+        more = ["--set", f"drawing.layout={layout}"]
+        result = invoked("pretrain", "bert", *given, *more, "--dry-run")
+        assert result.exit_code == 0, result.output
+        told.append(float(re.search(r"operations +(\S+) MFLOP in a step", result.output)[1]))
+    assert 0.6 < told[0] / told[1] < 1.5  # as many tokens, whatever the bucket of the first batch
+    result = invoked("pretrain", "bert", *given, "--out", "run")
+    assert result.exit_code == 0, result.output
+    lines = Path("run/history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6]
+    logs = EventAccumulator("run/logs/train", {"tensors": 0}).Reload()
+    names = {*logs.Tags()["tensors"]}
+    assert "speed/tokens_per_second" in names
+    assert "speed/model_flops_utilization" not in names
 
 
 def test_a_dry_run_needs_no_run_folder_but_a_training_does(settings):

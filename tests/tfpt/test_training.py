@@ -9,7 +9,7 @@ import run_to_kill
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import callbacks, state_files, training
+from tfpt import callbacks, config, state_files, training
 
 SCRIPT = Path(__file__).with_name("run_to_kill.py")
 # Two epochs of three steps, and one of two.
@@ -214,3 +214,25 @@ def test_a_model_that_was_not_compiled_is_refused(tmp_path):
 def test_a_model_is_not_compiled_with_numbers_out_of_range(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny_bert.compiled(**changes)
+
+
+@pytest.mark.filterwarnings("error:.*ran out of data")
+@pytest.mark.parametrize("num_batches", [2, 3, 4, 7])
+def test_a_validation_of_any_number_of_batches_is_measured_whole(num_batches):
+    """Also of fewer than one call of the step goes on for."""
+    measured = []
+    for steps_per_execution in (1, 3):
+        model = tiny_bert.compiled(step=config.Step(steps_per_execution=steps_per_execution))
+        validation = tiny_bert.stream().take(num_batches)
+        logs = model.fit(
+            tiny_bert.stream(),
+            steps_per_epoch=3,
+            validation_data=validation,
+            verbose=0,
+            shuffle=False,
+        ).history
+        found = model.evaluate(validation, verbose=0, return_dict=True)
+        assert found["loss"] == pytest.approx(logs["val_loss"][0], rel=1e-6)
+        measured.append(found)
+    assert measured[1] == pytest.approx(measured[0], rel=1e-5)
+    assert len(measured[0]) > 3

@@ -1,8 +1,33 @@
-"""How long steps wait for their batches."""
+"""Steps and the batches they wait for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+# From an iterator of batches to the metrics, after one step or several.
+Call = Callable[[Any], dict[str, Any]]
+
+
+def at_most(count: int, call: Call) -> Call:
+    """`call` repeated, so many times or until there is no batch any more.
+
+    Of several steps in one compiled function, those that still had batches would give no metrics.
+
+    Raises:
+        tf.errors.OutOfRangeError, StopIteration: Where there is none for the first step.
+    """
+
+    def calls(iterator: Any) -> dict[str, Any]:
+        metrics = call(iterator)
+        for _ in range(count - 1):
+            try:
+                metrics = call(iterator)
+            except (tf.errors.OutOfRangeError, StopIteration):
+                break
+        return metrics
+
+    return calls
 
 
 class InputClock:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfpt import config, distribution, features, peft
 from tfpt.models import fused
 from tfpt.objectives import gradients as gradients_of
-from tfpt.objectives.input_clock import InputClock
+from tfpt.objectives.input_clock import Call, InputClock, at_most
 from tfpt.objectives.objective import Objective
 from tfpt.objectives.of_keras import check_optimizer, take_summed_gradients
 from tfpt.objectives.step_state import COUNTS, FIRST_LOSS_SCALE, Mean, StepState
@@ -169,7 +169,7 @@ class Model(keras.Model):
         with self.averaged():
             return super().evaluate(*args, **kwargs)
 
-    def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
+    def make_train_function(self, force: bool = False) -> Call:
         """Keras calls it at the start of `fit`."""
         if self.train_function is None or force:
             check_optimizer(self.optimizer)
@@ -182,20 +182,21 @@ class Model(keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
             take_summed_gradients(self.optimizer)
-            self.train_function = self._on_all_replicas(self.train_step)
+            self.train_function = self._on_all_replicas(self.train_step, self.steps_per_execution)
         return self.train_function
 
-    def make_test_function(self, force: bool = False) -> Callable[[Any], dict[str, Any]]:
+    def make_test_function(self, force: bool = False) -> Call:
         """Keras calls it at the start of `evaluate`."""
         if self.test_function is None or force:
-            self.test_function = self._on_all_replicas(self.test_step)
+            one = self._on_all_replicas(self.test_step, 1)
+            self.test_function = at_most(self.steps_per_execution, one)
         return self.test_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Keras draws a batch for it under a strategy; but a functional model is built already."""
 
-    def _on_all_replicas(self, step: Callable[[Any], None]) -> Callable[[Any], dict[str, Any]]:
-        """A function from an iterator of batches to the metrics, after `steps_per_execution` steps.
+    def _on_all_replicas(self, step: Callable[[Any], None], count: int) -> Call:
+        """A function from an iterator of batches to the metrics, after so many steps.
 
         Keras' own averages the metrics of the replicas, however many targets each of them has.
         """
@@ -206,7 +207,6 @@ class Model(keras.Model):
         step = tf.autograph.experimental.do_not_convert(step)
 
         def advance(iterator):
-            count = self.steps_per_execution
             for _ in range(count) if count == 1 else tf.range(count):
                 strategy.run(step, args=(next_batch(iterator),))
 

@@ -41,7 +41,7 @@ class StepState:
         self.hours: float | None = None  # of training; none: it ends at a number of steps
         self.loss_scale = _variable("loss_scale", 1.0)
         self.good_steps = _variable("good_steps", 0, "int64")  # since the loss scale was changed
-        self.mean_norm = _variable("mean_norm", 0.0)  # running, of the steps not skipped
+        self.mean_norm = _variable("mean_norm", 0.0)  # running, see `judge`
         self.last_norm = _variable("last_norm", 0.0)  # of the gradient, before it was clipped
         # Of the newest skipped steps, a ring: the batch; the norm and its running mean.
         self.skipped_batches = _variable(
@@ -100,13 +100,17 @@ class StepState:
             is_spike = (accepted >= _NORM_STEPS) & (norm > max_spike * self.mean_norm)
             ok = ok & ~is_spike
         seen = tf.cast(tf.minimum(accepted + 1, _NORM_STEPS), tf.float32)
-        moved = self.mean_norm + (norm - self.mean_norm) / seen
+        # A spike moves the mean too, but no farther than the largest norm that is none: where all
+        # norms are large from now on, steps are taken again after some.
+        counted = tf.minimum(norm, max_spike * self.mean_norm) if max_spike else norm
+        counted = tf.where(accepted >= _NORM_STEPS, counted, norm)
+        moved = self.mean_norm + (counted - self.mean_norm) / seen
         # What follows from the scale goes away when it is lowered; else the batch is broken.
         is_broken = ~is_finite & (self.loss_scale <= 1.0) & (self.broken < 0)
         self.broken.assign(tf.where(is_broken, self.steps.value, self.broken.value))
-        self.mean_norm.assign(tf.where(ok, moved, self.mean_norm.value))
-        self.last_norm.assign(norm)
         self._remember(norm, ok)
+        self.mean_norm.assign(tf.where(is_finite, moved, self.mean_norm.value))
+        self.last_norm.assign(norm)
         self.skipped.assign_add(tf.cast(~ok, tf.int64))
         self.steps.assign_add(1)
         return ok
@@ -134,8 +138,10 @@ class StepState:
 
     def add_step(self, sums: Any, norm: Any, ok: Any) -> None:
         """Add a training step to the epoch and to the window."""
+        # What was not finite of a step that was skipped would spoil the means of the others.
+        is_finite = tf.reduce_all(tf.math.is_finite(sums), axis=1, keepdims=True)
+        sums = tf.where(is_finite, sums, 0)
         self.add(sums)
-        # The norm of a step that was not finite would spoil the mean of the others.
         of_step = [
             tf.ones([]),
             tf.cast(~ok, tf.float32),
