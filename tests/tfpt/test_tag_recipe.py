@@ -160,7 +160,7 @@ def test_fine_tuning_takes_over_a_pretrained_encoder_and_seeds_are_told(folder, 
         main, ["convert", str(begun.path), "--to", "keras-hub", "--out", str(tmp_path / "hub")]
     )
     assert result.exit_code == 1
-    assert "this model has num_segments=2, has_pooler=False" in result.output
+    assert "num_segments=2, norm_epsilon=1e-12, has_pooler=False" in result.output
 
 
 @pytest.mark.parametrize(
