@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+_PLAIN = (str, bytes, bool, int, float, np.generic)
+
 
 def sha256_of(value: Any) -> str:
     """SHA-256, in hexadecimal, of dataclasses, arrays, tensors, ragged or not, texts and numbers.
 
     Order counts, and so do dtypes and shapes.
+
+    Raises:
+        TypeError: Something else is in it, which might be written otherwise by another process.
     """
     digest = hashlib.sha256()
     _update(digest, value)
@@ -35,5 +40,7 @@ def _update(digest: Any, value: Any) -> None:
         digest.update(f"[{len(value)}]".encode())
         for one in value:
             _update(digest, one)
-    else:
+    elif value is None or isinstance(value, _PLAIN):
         digest.update(f"{value!r};".encode())
+    else:
+        raise TypeError(f"There is no digest of a {type(value).__name__}.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # importing it imports TensorFlow
 
 Versions = Literal["latest", "all"]
 
-_TOO_LARGE = 1 << 63  # for the number of a version in TF Serving's protocol
+TOO_LARGE = 1 << 63  # for the number of a version in TF Serving's protocol
 
 
 def version_folders(base_path: str | Path, *, versions: Versions = "latest") -> dict[int, Path]:
@@ -42,7 +42,7 @@ def version_folders(base_path: str | Path, *, versions: Versions = "latest") -> 
         if not (folder.is_dir() and re.fullmatch(r"[0-9]+", folder.name)):
             continue
         version = int(folder.name)
-        if version >= _TOO_LARGE:
+        if version >= TOO_LARGE:
             continue
         if version in found:
             raise ValueError(

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tfpt.serving import json_format, protos
-from tfpt.serving.catalog import Catalog
+from tfpt.serving.catalog import TOO_LARGE, Catalog
 from tfpt.serving.errors import HTTP_STATUS, ServingError, invalid
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _target(match: re.Match[str]) -> _Target:
     version = None
     if match["version"] is not None:
         digits = match["version"].lstrip("0") or "0"
-        if len(digits) > 19 or int(digits) >= 1 << 63:
+        if len(digits) > 19 or int(digits) >= TOO_LARGE:
             raise invalid(f"Failed to convert version: {match['version']} to numeric.")
         version = int(digits)
     return _Target(match["name"], version, match["label"] or "")

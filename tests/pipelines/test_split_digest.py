@@ -46,3 +46,8 @@ def test_the_same_content_has_the_same_digest():
 )
 def test_any_change_changes_it(other):
     assert sha256_of(other) != sha256_of(split())
+
+
+def test_what_another_process_would_write_otherwise_has_none():
+    with pytest.raises(TypeError, match="no digest of a object"):
+        sha256_of([1, object()])

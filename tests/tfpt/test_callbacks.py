@@ -177,7 +177,10 @@ def verified(store):
 
 
 def test_a_store_that_is_what_was_written_lets_training_go_on(store):
-    verified(store).on_train_batch_end(0)
+    callback = verified(store)
+    callback.on_train_batch_end(0)
+    assert callback.is_done
+    assert callback.error is None
 
 
 def test_a_store_that_changed_ends_training_and_is_named(store):

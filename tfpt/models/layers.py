@@ -16,9 +16,12 @@ import tensorflow as tf
 from tfpt.models import fused
 
 
-def initializer() -> keras.initializers.Initializer:
-    """Truncated normal of deviation 0.02 (Devlin et al. 2019, the original code)."""
-    return keras.initializers.TruncatedNormal(stddev=0.02)
+def initializer(deviation: float = 0.02) -> keras.initializers.Initializer:
+    """Truncated normal, by default as in the original code of Devlin et al. 2019.
+
+    For one weight: Keras gives others of its shape the same numbers.
+    """
+    return keras.initializers.TruncatedNormal(stddev=deviation)
 
 
 class Linear(keras.layers.Layer):

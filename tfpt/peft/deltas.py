@@ -16,13 +16,9 @@ import tensorflow as tf
 
 from tfpt import config
 from tfpt.models import fused
+from tfpt.models.layers import initializer
 
 ALL = slice(None)
-
-
-def drawn_within(deviation: float) -> keras.initializers.Initializer:
-    """A truncated normal, for one weight: others would have the same numbers."""
-    return keras.initializers.TruncatedNormal(stddev=deviation)
 
 
 class Part(keras.layers.Layer):
@@ -197,9 +193,9 @@ class Bottleneck(Delta):
 
     def build(self, kernel_shape):
         outer = kernel_shape[1]
-        self.down = self.add_float32("down", (outer, self.width), drawn_within(1e-2))
+        self.down = self.add_float32("down", (outer, self.width), initializer(1e-2))
         self.down_bias = self.add_float32("down_bias", (self.width,), "zeros")
-        self.up = self.add_float32("up", (self.width, outer), drawn_within(1e-2))
+        self.up = self.add_float32("up", (self.width, outer), initializer(1e-2))
         self.up_bias = self.add_float32("up_bias", (outer,), "zeros")
 
     def after(self, x, y, columns: slice = ALL, noise: Any = None):
@@ -230,8 +226,8 @@ class Prefix(Part):
         self.shape = (num_heads, num_tokens, head_dim)
 
     def build(self, _=None):
-        self.keys = self.add_float32("keys", self.shape, drawn_within(0.02))
-        self.values = self.add_float32("values", self.shape, drawn_within(0.02))
+        self.keys = self.add_float32("keys", self.shape, initializer())
+        self.values = self.add_float32("values", self.shape, initializer())
 
     def appended(self, key, value):
         """(B, A, T, D) each -> (B, A, T + P, D)."""
