@@ -39,6 +39,7 @@ class Step:
 
     optimizer: str = "adamw"  # see optimization.optimizer
     schedule: str = "linear"  # of the learning rate after the warm-up; see schedules.schedule
+    epsilon: float = 1e-6  # of adamw, lamb and muon; see optimization.optimizer
     cooldown_rate: float = 0.2  # share of the steps in which warmup_stable_decay falls, in (0, 1]
     accumulation_steps: int = 1  # parts a batch is gone through in, one after the other
     cpu_shards: int = 1  # parts of a batch that a CPU computes side by side, one on each core
@@ -52,6 +53,7 @@ class Step:
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", OPTIMIZERS)
         check_choice(self, "schedule", SCHEDULES)
+        check(self, "epsilon", self.epsilon > 0, "a positive number")
         check(self, "cooldown_rate", 0 < self.cooldown_rate <= 1, "a share in (0, 1]")
         for name in ("accumulation_steps", "cpu_shards", "steps_per_execution"):
             check(self, name, getattr(self, name) > 0, "a positive number")
@@ -185,7 +187,7 @@ class FineTuning:
     # 10**12 operations a second of all devices together, that the utilization is a share of; none
     # measures a product of matrices.
     peak_teraflops: float | None = None
-    step: Step = field(default_factory=Step)
+    step: Step = field(default_factory=lambda: Step(epsilon=1e-8))
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "learning_rate", "num_kept"):

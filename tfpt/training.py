@@ -92,6 +92,7 @@ def compile(  # noqa: A001 - the name users know from Keras
         step.optimizer,
         learning_rates,
         weight_decay=weight_decay,
+        epsilon=step.epsilon,
         rate_share=model.rate_share,
     )
     model.compile(

@@ -16,29 +16,43 @@ import tensorflow as tf
 from tfpt.models import fused
 
 
-def initializer(deviation: float = 0.02) -> keras.initializers.Initializer:
+def initializer(
+    deviation: float = 0.02, *, truncated: bool = True
+) -> keras.initializers.Initializer:
     """Truncated normal, by default as in the original code of Devlin et al. 2019.
 
     For one weight: Keras gives others of its shape the same numbers.
+
+    Args:
+        deviation: Before numbers of more than two deviations are drawn anew; after that it is 0.88
+            times as large.
+        truncated: Whether they are.
     """
-    return keras.initializers.TruncatedNormal(stddev=deviation)
+    kind = keras.initializers.TruncatedNormal if truncated else keras.initializers.RandomNormal
+    return kind(stddev=deviation)
 
 
 class Linear(keras.layers.Layer):
     """x @ kernel + bias; `product` leaves the bias to whoever fuses it with what follows.
 
     `delta`, where there is one, changes what goes in and what comes out; see the room `peft`.
+    `truncated` is that of `initializer`.
     """
 
-    def __init__(self, units: int, product_dtype: str = "float32", **kwargs):
+    def __init__(
+        self, units: int, product_dtype: str = "float32", truncated: bool = True, **kwargs
+    ):
         super().__init__(**kwargs)
         self.units = units
+        self.truncated = truncated
         self.product_dtype = product_dtype
         self.delta: Any = None
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], self.units), initializer=initializer()
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=initializer(truncated=self.truncated),
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 

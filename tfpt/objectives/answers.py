@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.models.fused import cross_entropy, is_correct
-from tfpt.models.layers import Linear
 from tfpt.objectives.objective import Objective
-from tfpt.objectives.text import Dropout
+from tfpt.objectives.text import Dropout, Head
 
 # The logit of a token that cannot be of the answer. Finite, so that sums of it are.
 MASKED_LOGIT = -1e9
@@ -44,7 +43,7 @@ def question_answering(encoder: keras.Model, *, dropout_rate: float = 0.1) -> Ob
         )
     answer_mask = keras.Input((None,), dtype="int32", name=features.ANSWER_MASK)
     states = Dropout(dropout_rate, name=f"{name}_dropout")(encoder.output[features.SEQUENCE_OUTPUT])
-    logits = Linear(2, name=f"{name}_head")(states)
+    logits = Head(2, name=f"{name}_head")(states)
     return Objective(
         name=name,
         output=PlaceLogits(name=f"{name}_logits")(logits, answer_mask),

