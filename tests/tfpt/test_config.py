@@ -7,6 +7,7 @@ import pytest
 
 from tfpt.config import (
     FineTuning,
+    Step,
     Training,
     changed_fields,
     check,
@@ -161,6 +162,12 @@ def test_the_configurations_of_training_survive_json(config):
     assert from_dict(config, to_dict(config)) == config
 
 
+def test_fine_tuning_adds_a_smaller_epsilon_than_pre_training():
+    assert (Training().step.epsilon, FineTuning().step.epsilon) == (1e-6, 1e-8)
+    changed = override(FineTuning(), ["step.accumulation_steps=2"])
+    assert changed.step.epsilon == 1e-8
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
@@ -173,6 +180,7 @@ def test_the_configurations_of_training_survive_json(config):
             {"warmup_steps": 11, "total_steps": 10},
             "at most total_steps=10; received .*11",
         ),
+        (Step, {"epsilon": 0.0}, "`epsilon` of Step must be a positive number"),
         (Training, {"peak_teraflops": 0.0}, "`peak_teraflops` of Training must be a positive"),
         (FineTuning, {"peak_teraflops": -1.0}, "`peak_teraflops` of FineTuning must be a pos"),
         (Training, {"strategy": "tpus"}, "`strategy` of Training must be one of auto, .*'tpus'"),

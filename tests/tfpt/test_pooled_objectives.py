@@ -213,3 +213,22 @@ def test_a_packed_encoder_is_refused():
         objectives.regression(packed)
     with pytest.raises(ValueError, match="`multi_label` takes one text, or pair, to a row"):
         objectives.multi_label(packed, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "numbers"),
+    [
+        (objectives.classification, {"num_classes": 300}),
+        (objectives.multi_label, {"num_classes": 300}),
+        (objectives.token_classification, {"num_classes": 300}),
+    ],
+)
+def test_heads_begin_with_the_full_deviation(objective, numbers):
+    """As transformers draws them; weights of encoders are truncated, of 0.0176."""
+    keras.utils.set_random_seed(0)
+    encoder = models.encoder(tiny_bert.size(), V)
+    kernel = objectives.model(encoder, objective(encoder, **numbers)).layers[-1].kernel.numpy()
+    assert kernel.std() == pytest.approx(0.02, rel=0.05)
+    assert np.abs(kernel).max() > 2.5 * 0.02
+    of_encoder = encoder.get_layer("pooler").kernel.numpy()
+    assert np.abs(of_encoder).max() <= 2 * 0.02
