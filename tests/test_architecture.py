@@ -33,8 +33,16 @@ ROWS: list[tuple[set[str], str]] = [
     ),
     (
         {
-            *("objectives", "peft", "checkpoints", "state_files", "evaluation", "show_batch"),
-            *("flops", "weights", "taking_over", "importing", "transfer", "extraction"),
+            *("objectives", "peft", "checkpoints", "model_state", "state_files", "evaluation"),
+            *(
+                "show_batch",
+                "flops",
+                "weights",
+                "taking_over",
+                "importing",
+                "transfer",
+                "extraction",
+            ),
             *("regression_report", "multi_label_report", "entities", "embedding_report"),
             *("answer_spans", "answer_scores", "answer_report"),
             *("calibration", "worst_rows", "epoch_records", "evaluation_page", "evaluation_plots"),

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import __version__, config, console, objectives, peft, state_files, workers
+from tfpt import __version__, config, console, model_state, peft, state_files, workers
 from tfpt.pipelines import TextTokenizer, load_tokenizer
 from tfpt.record_files import read_json, to_json, write_json, write_text
 
@@ -174,8 +174,8 @@ class Run:
                 state_files.sweep(self.path / kind)
         path, damaged = self._newest("checkpoints")
         if path is not None:
-            state_files.read(path, self._training_state(model), exact=True)
-        step = step_of(model) if path is not None else 0
+            state_files.read(path, model_state.of_training(model, self._kept(model)), exact=True)
+        step = model_state.step_of(model) if path is not None else 0
         workers.check_same_step(strategy, step)
         if workers.is_chief(strategy):  # after the others have looked at them
             for one in damaged:
@@ -192,7 +192,8 @@ class Run:
         Raises:
             OSError: One before could not be written, as on a full disk.
         """
-        self._begin(model, "checkpoints", self._training_state(model), self.num_kept)
+        state = model_state.of_training(model, self._kept(model))
+        self._begin(model, "checkpoints", state, self.num_kept)
 
     def save_best(self, model: keras.Model) -> None:
         """Begin to write the weights of what is the best epoch so far, as `save` does.
@@ -200,13 +201,15 @@ class Run:
         Where the model keeps moving averages of its weights, these are written. Those before are
         kept too, for a run that goes on from before this epoch.
         """
-        self._begin(model, "best", {"model": {**self._kept(model), **_averages(model)}}, 2)
+        weights = {**self._kept(model), **model_state.averages(model)}
+        self._begin(model, "best", {"model": weights}, 2)
 
     def _begin(
         self, model: keras.Model, kind: str, state: state_files.State, num_kept: int
     ) -> None:
         if workers.is_chief(model.distribute_strategy):
-            self._writer.start(self.path / kind, state, step_of(model), num_kept=num_kept)
+            step = model_state.step_of(model)
+            self._writer.start(self.path / kind, state, step, num_kept=num_kept)
 
     def wait(self) -> None:
         """Wait until all that was begun is written.
@@ -294,25 +297,10 @@ class Run:
 
     def _kept(self, model: keras.Model) -> dict[str, tf.Variable]:
         """The weights that the run's checkpoints have."""
-        named = weights(model)
+        named = model_state.weights(model)
         if self._beside():
             return {weight.path: named[weight.path] for weight in peft.kept_weights(model)}
         return named
-
-    def _training_state(self, model: keras.Model) -> state_files.State:
-        """Everything that the next step depends on, besides the batch."""
-        named = weights(model)
-        # The names of seed generators and optimizers count up over a process; their order does not.
-        # `variables` are the weights and the states of the seed generators.
-        seeds = [variable.value for variable in model.variables if variable.path not in named]
-        optimizer = [variable.value for variable in model.optimizer.variables]
-        return {
-            "model": self._kept(model),
-            "averages": _averages(model),
-            "seeds": {str(number): value for number, value in enumerate(seeds)},
-            "optimizer": {str(number): value for number, value in enumerate(optimizer)},
-            "step": model.step_state() if hasattr(model, "step_state") else {},
-        }
 
     def read_record(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where there is none."""
@@ -375,26 +363,3 @@ def load(path: str | Path, *, build: Callable[[Run], keras.Model]) -> keras.Mode
     model = build(run)
     run.restore_best(model)
     return model
-
-
-def weights(model: keras.Model) -> dict[str, tf.Variable]:
-    """The weights of a model by their path, such as `layer_0/intermediate/kernel`.
-
-    All of its encoder are among them, also what no objective reads, such as a pooler.
-    """
-    of_encoder = model.encoder.weights if isinstance(model, objectives.Model) else []
-    every = {id(weight): weight for weight in (*model.weights, *of_encoder)}.values()
-    named = {weight.path: weight.value for weight in every}
-    if len(named) < len(every):
-        raise ValueError("Two weights of the model share a path; give its layers different names.")
-    return named
-
-
-def step_of(model: keras.Model) -> int:
-    """Batches that a compiled model was trained on."""
-    steps = getattr(model, "steps", model.optimizer.iterations)
-    return int(keras.ops.convert_to_numpy(steps))
-
-
-def _averages(model: keras.Model) -> dict[str, tf.Variable]:
-    return getattr(model, "averages", {})

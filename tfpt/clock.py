@@ -7,7 +7,8 @@ from collections.abc import Callable
 import keras
 
 from tfpt import workers
-from tfpt.checkpoints import Run, step_of
+from tfpt.checkpoints import Run
+from tfpt.model_state import step_of
 from tfpt.record_files import write_text
 
 PROGRESS = "progress.jsonl"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tfpt import checkpoints, state_files, weights
+from tfpt import checkpoints, model_state, state_files, weights
 from tfpt.config import from_dict, to_dict
 
 RECORD = "imported.json"
@@ -62,7 +62,7 @@ def import_run(
         label_names=checkpoint.label_names,
     )
     try:
-        state = {"model": checkpoints.weights(model)}
+        state = {"model": model_state.weights(model)}
         state_files.write(state_files.snapshot(state), path / "best", 0, num_kept=1)
         origin = {"from": str(checkpoint.path), "family": checkpoint.family, "drawn": drawn}
         run.write_record(RECORD, origin)

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from tfpt import workers
-from tfpt.checkpoints import Run, step_of
+from tfpt.checkpoints import Run
+from tfpt.model_state import step_of
 
 EXIT_CODE = 42  # of TensorFlow's own PreemptionCheckpointHandler
 

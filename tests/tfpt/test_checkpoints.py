@@ -8,7 +8,7 @@ import pytest
 import tiny_bert
 from run_folders import LABELS, Inner, Settings, a_run, contents, names
 
-from tfpt import checkpoints, config, pipelines
+from tfpt import checkpoints, config, model_state, pipelines
 from tfpt.checkpoints import open_run
 
 
@@ -172,4 +172,4 @@ def test_records_are_written_whole_or_not_at_all(run, files_of_at_most):
 def test_weights_that_share_a_path_are_refused():
     weights = [SimpleNamespace(path="dense/kernel", value=value) for value in (1, 2)]
     with pytest.raises(ValueError, match="Two weights of the model share a path"):
-        checkpoints.weights(SimpleNamespace(weights=weights))
+        model_state.weights(SimpleNamespace(weights=weights))

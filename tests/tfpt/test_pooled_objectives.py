@@ -7,7 +7,7 @@ import scipy.special
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import checkpoints, config, flops, models, objectives
+from tfpt import config, flops, model_state, models, objectives
 
 B, V = tiny_bert.B, tiny_bert.V
 MEAN, DEVIATION = 40.0, 8.0
@@ -75,7 +75,7 @@ def test_a_score_is_told_in_the_units_of_the_data():
 def test_the_units_are_weights_that_are_not_trained_and_can_be_adapted():
     model = scorer()
     units = {"regression_units/mean", "regression_units/deviation"}
-    assert units <= set(checkpoints.weights(model))
+    assert units <= set(model_state.weights(model))
     assert not units & {weight.path for weight in model.trainable_weights}
     features = rows("regression", scores())[0]
     before = model(features)["regression"].numpy()

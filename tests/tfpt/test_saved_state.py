@@ -10,7 +10,7 @@ import tensorflow as tf
 import tiny_bert
 from run_folders import a_run, at_step, contents, names
 
-from tfpt import checkpoints, models, objectives
+from tfpt import checkpoints, model_state, models, objectives
 from tfpt.checkpoints import load, open_run
 
 
@@ -25,7 +25,7 @@ def model():
 
 
 def test_the_training_state_holds_weights_slots_and_the_states_of_dropout(run, model):
-    state = run._training_state(model)
+    state = model_state.of_training(model, model_state.weights(model))
     assert state["model"].keys() == tiny_bert.values(model).keys()
     # The embeddings and one layer drop; AdamW has two slots for a weight, and counts the steps.
     assert [value.shape for value in state["seeds"].values()] == [(2,), (2,)]
@@ -179,8 +179,8 @@ def test_a_checkpoint_with_more_than_the_model_has_is_another_models(run, model)
 
 def test_the_number_of_a_checkpoint_is_that_of_the_batches_taken(run, model):
     counted = SimpleNamespace(steps=tf.Variable(7), optimizer=SimpleNamespace(iterations=5))
-    assert checkpoints.step_of(counted) == 7
-    assert checkpoints.step_of(at_step(model, 3)) == 3
+    assert model_state.step_of(counted) == 7
+    assert model_state.step_of(at_step(model, 3)) == 3
 
 
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, model):

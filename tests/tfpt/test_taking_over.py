@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from run_folders import a_run
 
 from tfpt import models, objectives, pipelines, state_files
-from tfpt.checkpoints import weights
 from tfpt.cli import main
+from tfpt.model_state import weights
 from tfpt.taking_over import take_over
 
 BEFORE = pipelines.WordPiece([*tiny_bert.TOKENIZER.vocabulary, "##s", "##ful"])
