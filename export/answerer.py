@@ -43,7 +43,8 @@ def saved_answerer(
     each,
 
         answer  string, a stretch of the context; "" where there is no answer;
-        start, end      int64, where it stands, in characters (code points); 0 where there is none;
+        start, end      int64, where it stands, in bytes of UTF-8; 0 where there is none;
+        char_start, char_end    the same in characters (code points);
         score   float32, the sum of the logits of the first and the last token of the best stretch,
                 also where it is not given; -2e9 where the context has no token;
         no_answer_score float32, the sum of both logits of [CLS], the lowest of all windows.
@@ -176,8 +177,10 @@ class Answerer(tf.Module):
         first, last = _in_characters(context, start, end)
         return {
             "answer": tf.strings.substr(context, start, end - start),
-            "start": first,
-            "end": last,
+            "start": start,
+            "end": end,
+            "char_start": first,
+            "char_end": last,
             "score": best.score,
             "no_answer_score": best.no_answer_score,
         }

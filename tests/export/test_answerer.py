@@ -117,7 +117,9 @@ def check(outputs, found, threshold, pairs=PAIRS):
     answers = [one.answer(threshold) for one in found]
     assert [one.decode() for one in outputs["answer"]] == answers
     for number, (_, context) in enumerate(pairs):
-        start, end = int(outputs["start"][number]), int(outputs["end"][number])
+        start, end = (int(outputs[name][number]) for name in ("start", "end"))
+        assert context.encode()[start:end].decode() == answers[number]
+        start, end = (int(outputs[name][number]) for name in ("char_start", "char_end"))
         assert context[start:end] == answers[number]
         given = (found[number].start, found[number].end) if answers[number] else (0, 0)
         assert (start, end) == given
@@ -204,7 +206,7 @@ def test_the_signature_names_what_it_takes_and_gives(written):
     outputs = signature.structured_outputs
     assert {name: x.dtype for name, x in outputs.items()} == {
         "answer": tf.string,
-        **dict.fromkeys(("start", "end"), tf.int64),
+        **dict.fromkeys(("start", "end", "char_start", "char_end"), tf.int64),
         **dict.fromkeys(("score", "no_answer_score"), tf.float32),
     }
 
@@ -214,12 +216,11 @@ def test_bytes_that_are_not_utf8_are_answered_too(written):
     model = served(written("byte pair")[0])
     given = {"question": np.array([b"who"] * 3, object), "context": np.array(contexts, object)}
     found = model.predict(model.signature("serving_default"), given)
-    for answer, context, start, end in zip(
-        found["answer"], contexts, found["start"], found["end"], strict=True
-    ):
+    for number, (answer, context) in enumerate(zip(found["answer"], contexts, strict=True)):
         assert answer
-        assert answer in context
-        assert 0 <= start <= end <= len(context)  # what is no character is not counted
+        assert context[found["start"][number] : found["end"][number]] == answer
+        # What is no character is not counted.
+        assert 0 <= found["char_start"][number] <= found["char_end"][number] <= len(context)
 
 
 def test_the_vocabulary_is_an_asset(written):

@@ -152,7 +152,7 @@ def test_the_commands_go_the_whole_way(report, run, folder, tfpt, tmp_path):
     answers = [json.loads(line) for line in printed.splitlines()]
     assert [one["answer"] for one in answers] == list(report.answers.values())
     for (_, context), one in zip(pairs, answers, strict=True):
-        assert context[one["start"] : one["end"]] == one["answer"]
+        assert context[one["char_start"] : one["char_end"]] == one["answer"]
     assigned = [word for one in sets(numbers(folder)) for word in ("--set", one)]
     told = tfpt("show-batch", "answer", *assigned, "--rows", 8)
     assert "the answer is tokens" in told
