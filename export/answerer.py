@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.answer_spans import Spans, best_of_questions, best_spans, has_span
-from tfpt.export.artifact import PACKED, Untracked, assets_in, token_specs
+from tfpt.export.artifact import PACKED, Untracked, assets_in, of_one_shape, token_specs
 from tfpt.export.versions import check_sizes, write_version
 from tfpt.pipelines import spans
 from tfpt.pipelines.context_windows import (
@@ -188,7 +188,7 @@ class Answerer(tf.Module):
     def _find_in_tokens(self, token_ids, segment_ids, padding_mask, answer_mask):
         """int32 (B, T) each, as features.py has them -> the best stretch of each row."""
         names = (*PACKED, features.ANSWER_MASK)
-        values = (token_ids, segment_ids, padding_mask, answer_mask)
+        values = of_one_shape(token_ids, segment_ids, padding_mask, answer_mask)
         return self._spans(dict(zip(names, values, strict=True)))._asdict()
 
     def _in_slices(self, inputs):

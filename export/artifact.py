@@ -54,6 +54,18 @@ def token_specs() -> list[tf.TensorSpec]:
     return [tf.TensorSpec([None, None], tf.int32, name=name) for name in PACKED]
 
 
+def of_one_shape(*tensors: tf.Tensor) -> list[tf.Tensor]:
+    """The tensors of a request's tokens, (B, T) each.
+
+    Of others, such as (B, T) and (1, T), the sums of embeddings would be made all the same; the
+    graph refuses them.
+    """
+    shapes = tf.stack([tf.shape(tensor) for tensor in tensors])
+    told = [f"{', '.join(PACKED)} must have one shape, (rows, tokens); received", shapes]
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shapes == shapes[0]), told)]):
+        return [tf.identity(tensor) for tensor in tensors]
+
+
 def assets_in(folder: Path) -> list[tf.saved_model.Asset]:
     """The files of a folder, to be copied into the SavedModel."""
     return [tf.saved_model.Asset(str(path)) for path in sorted(folder.iterdir())]

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfpt import features
-from tfpt.export.artifact import PACKED, Untracked, assets_in, pack_rows, token_specs
+from tfpt.export.artifact import PACKED, Untracked, assets_in, of_one_shape, pack_rows, token_specs
 from tfpt.export.entity_spans import Tags, find_words, spoken, without_punctuation
 from tfpt.pipelines import spans
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -117,7 +117,7 @@ class Tagger(tf.Module):
             `label` string (B, T), `score` float32 (B, T), `scores` float32 (B, T, C). Those of a
             word are those of its first token; the others were never trained.
         """
-        scores = self._scores(token_ids, segment_ids, padding_mask)
+        scores = self._scores(*of_one_shape(token_ids, segment_ids, padding_mask))
         return {
             "label": tf.gather(self.label_names, tf.argmax(scores, axis=-1)),
             "score": tf.reduce_max(scores, axis=-1),

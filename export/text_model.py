@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt.export.artifact import PACKED, Untracked, assets_in, pack_rows, token_specs
+from tfpt.export.artifact import PACKED, Untracked, assets_in, of_one_shape, pack_rows, token_specs
 from tfpt.pipelines.tokenizer import TextTokenizer
 
 # From the outputs of the model, by name, to what is answered, by name: (B, ...) each.
@@ -80,9 +80,12 @@ class TextModel(tf.Module):
         """string (B,) once or twice -> the answers."""
         tokenizer = self._tokenizer.value
         tokens = [tokenizer.tokenize(text) for text in texts]
-        return self._of_tokens(*pack_rows(tokens, tokenizer, self._sequence_length))
+        return self._of_rows(*pack_rows(tokens, tokenizer, self._sequence_length))
 
     def _of_tokens(self, token_ids, segment_ids, padding_mask):
         """int32 (B, T) each, as features.py has them -> the same answers."""
-        inputs = dict(zip(PACKED, (token_ids, segment_ids, padding_mask), strict=True))
+        return self._of_rows(*of_one_shape(token_ids, segment_ids, padding_mask))
+
+    def _of_rows(self, *rows):
+        inputs = dict(zip(PACKED, rows, strict=True))
         return self._answers(self._model.value(inputs, training=False))

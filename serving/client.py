@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +81,20 @@ class Client:
             Arrays by output name, batch first, in alphabetic order; text as object arrays of `str`,
             of `bytes` where the output's name ends in `_bytes`. The same over both protocols.
         """
-        signature = self._describe()
+        known = self._describe()
+        try:
+            return self._ask(inputs, known)
+        except RequestError as error:
+            # The server may have gone on to a version whose signature is another.
+            self._signature = None
+            if error.status not in (http.HTTPStatus.OK, http.HTTPStatus.BAD_REQUEST):
+                raise
+            signature = self._describe()
+            if signature == known:
+                raise
+        return self._ask(inputs, signature)
+
+    def _ask(self, inputs: Any, signature: Mapping[str, Any]) -> Arrays:
         if not isinstance(inputs, Mapping):
             names = ", ".join(f"`{name}`" for name in sorted(signature["inputs"]))
             if len(signature["inputs"]) != 1:
@@ -89,11 +103,7 @@ class Client:
                     f"from each name to its values, received a {type(inputs).__name__}."
                 )
             inputs = dict.fromkeys(signature["inputs"], inputs)
-        try:
-            return self._transport.predict(inputs, self._signature_name, signature)
-        except RequestError:
-            self._signature = None  # the server may have gone on to another version
-            raise
+        return self._transport.predict(inputs, self._signature_name, signature)
 
     def status(self) -> dict[str, Any]:
         """The versions of the model and whether they are available.

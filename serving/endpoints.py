@@ -6,10 +6,10 @@ was answering and freed the port.
 
 import asyncio
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -17,17 +17,12 @@ from typing import Any, Self
 import grpc
 import uvicorn
 
-from tfpt.serving.catalog import Catalog
+from tfpt.serving.answering import Answering, Limits
 
 Call = Callable[[Coroutine[Any, Any, Any]], Any]
 
 _DRAIN_SECONDS = 10  # how long requests that are being answered may take when the server stops
-_GRPC_OPTIONS = (
-    # By default a second server on the same port starts too, and the two share the requests.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-)
+_BACKLOG = 128  # connections that wait to be taken
 
 
 @contextmanager
@@ -47,21 +42,28 @@ def loop_in_thread() -> Iterator[Call]:
 
 
 class RestEndpoint:
-    """The REST port. `call` runs a coroutine on the server's event loop."""
+    """The REST port, on which nothing listens before `serve`.
+
+    Args:
+        host, port: Of the server.
+        call: Runs a coroutine on the server's event loop.
+    """
 
     def __init__(self, host: str, port: int, call: Call) -> None:
         self._call = call
-        self._socket = _listen(host, port, "rest_port")
+        self._host = host
+        self._socket = _bind(host, port, "rest_port")
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def serve(self, catalog: Catalog, pool: Executor) -> None:
+    def serve(self, answering: Answering) -> None:
         """Begin to answer; returns when the port does."""
         from tfpt.serving.rest import application  # imports TensorFlow
 
+        _listen(self._socket, self._host, "rest_port")
         config = uvicorn.Config(
-            application(catalog, pool),
+            application(answering),
             log_config=None,
             log_level="error",
             access_log=False,
@@ -100,29 +102,33 @@ class RestEndpoint:
 
 
 class GrpcEndpoint:
-    """The gRPC port. `call` runs a coroutine on the server's event loop."""
+    """The gRPC port, taken by `serve`; arguments as of `RestEndpoint`."""
 
     def __init__(self, host: str, port: int, call: Call) -> None:
         self._call = call
-        # gRPC reports a port in use by a RuntimeError and a line on standard error: ask first.
-        _listen(host, port, "grpc_port").close()
+        self._host = host
+        self._check_free(port)
         self._server: grpc.aio.Server | None = None
-        self.port: int = call(self._bind(f"[{host}]" if ":" in host else host, port))
+        self.port = port  # once it answers, the one in use
 
-    async def _bind(self, host: str, port: int) -> int:
-        self._server = grpc.aio.server(options=_GRPC_OPTIONS)
-        return self._server.add_insecure_port(f"{host}:{port}")
+    def _check_free(self, port: int) -> None:
+        """Raise for a port in use, which gRPC tells of by a line on standard error."""
+        with _bind(self._host, port, "grpc_port") as probe:
+            _listen(probe, self._host, "grpc_port")
 
-    def serve(self, catalog: Catalog, pool: Executor) -> None:
+    def serve(self, answering: Answering) -> None:
         """Begin to answer; returns when the port does."""
+        self._check_free(self.port)
+        self._call(self._start(answering))
+
+    async def _start(self, answering: Answering) -> None:
         from tfpt.serving.grpc_services import add_services  # imports TensorFlow
 
-        add_services(self._server, catalog, pool)
-        self._call(self._start())
-
-    async def _start(self) -> None:
-        if self._server:
-            await self._server.start()
+        self._server = grpc.aio.server(options=_grpc_options(answering.limits))
+        add_services(self._server, answering)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self.port = self._server.add_insecure_port(f"{host}:{self.port}")
+        await self._server.start()
 
     async def _stop(self) -> None:
         if self._server:
@@ -142,15 +148,44 @@ class GrpcEndpoint:
         self._server = None
 
 
-def _listen(host: str, port: int, argument: str) -> socket.socket:
-    """A socket that listens on `port`, which `argument` of the server names."""
+def _grpc_options(limits: Limits) -> tuple[tuple[str, int], ...]:
+    return (
+        # By default a second server on the same port starts too, and the two share the requests.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_send_message_length", -1),
+    )
+
+
+def _bind(host: str, port: int, argument: str) -> socket.socket:
+    """A socket for `port`, which `argument` of the server names; nothing listens on it yet.
+
+    A client that comes while models are loaded is refused, not kept waiting.
+    """
     try:
-        family, *_, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
+        bound = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":  # where it does not let two servers share a port
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(address)
+        except BaseException:
+            bound.close()
+            raise
     except OSError as error:
         raise OSError(_why_not(host, port, argument, error)) from error
+    return bound
+
+
+def _listen(bound: socket.socket, host: str, argument: str) -> None:
+    try:
+        bound.listen(_BACKLOG)
+    except OSError as error:  # two servers were bound before the other listened
+        raise OSError(_why_not(host, bound.getsockname()[1], argument, error)) from error
 
 
 def _why_not(host: str, port: int, argument: str, error: OSError) -> str:

@@ -30,12 +30,14 @@ class ServingError(Exception):
     Attributes:
         code: A key of `HTTP_STATUS`.
         message: What was wrong, what came, what to do.
+        status: The HTTP status, where it is another than that of the code.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.status = status or HTTP_STATUS[code]
 
 
 class RequestError(RuntimeError):

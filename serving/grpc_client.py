@@ -16,7 +16,7 @@ from tensorflow_serving.apis import (
 
 from tfpt.serving import protos
 from tfpt.serving.errors import HTTP_STATUS, RequestError
-from tfpt.serving.signature import Arrays
+from tfpt.serving.signature import Arrays, most_exact
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -80,9 +80,10 @@ class GrpcTransport:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
+            is_answer = protos.REFUSED in (name for name, _ in error.trailing_metadata() or ())
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             raise TimeoutError(f"{self._address} did not answer within {self._timeout} seconds.")
-        if code == grpc.StatusCode.UNAVAILABLE:
+        if code == grpc.StatusCode.UNAVAILABLE and not is_answer:
             raise ConnectionError(
                 f"No gRPC server answers at {self._address} ({details}). Start one, as by "
                 "`tfpt serve`, or check host and port (gRPC's is 8500 by default, REST's 8501)."
@@ -117,6 +118,9 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         cast = array.astype(dtype)
     if sources == "iuf":
         fits = np.array_equal(np.isfinite(cast), np.isfinite(array))
+        if array.dtype.kind in "iu" and array.size:  # as the server has it over REST
+            most = most_exact(dtype.name)
+            fits &= bool(array.max() <= most and array.min() >= -most)
     else:
         fits = np.array_equal(cast, array)
     return cast if fits else array

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfpt.serving import protos
+from tfpt.serving.answering import Answering
 from tfpt.serving.catalog import Catalog
 from tfpt.serving.errors import ServingError, invalid
 from tfpt.serving.signature import Signature
@@ -28,12 +29,12 @@ _log = logging.getLogger(__name__)
 _MAX_DETAILS = 2_000  # bytes; clients refuse trailers past 8 KiB, where each byte may take three
 
 
-def add_services(server: grpc.aio.Server, catalog: Catalog, pool: Executor) -> None:
-    """Let `server` answer for `catalog`; models run in `pool`, never on the event loop."""
+def add_services(server: grpc.aio.Server, answering: Answering) -> None:
+    """Let `server` answer; models run in the pool, never on the event loop."""
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(catalog, pool), server
+        _PredictionService(answering), server
     )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(catalog, pool), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(answering), server)
 
 
 async def _unimplemented(self: Any, request: Any, context: grpc.aio.ServicerContext) -> None:
@@ -46,45 +47,49 @@ async def _unimplemented(self: Any, request: Any, context: grpc.aio.ServicerCont
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     Classify = Regress = MultiInference = _unimplemented
 
-    def __init__(self, catalog: Catalog, pool: Executor) -> None:
-        self._catalog = catalog
-        self._pool = pool
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
 
     async def Predict(self, request, context):  # noqa: N802  (gRPC's name)
-        return await _answer(context, self._pool, _predict, self._catalog, request)
+        return await _answer(context, self._answering, _predict, request)
 
     async def GetModelMetadata(self, request, context):  # noqa: N802
-        return await _answer(context, self._pool, _metadata, self._catalog, request)
+        return await _answer(context, self._answering, _metadata, request)
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
     HandleReloadConfigRequest = _unimplemented
 
-    def __init__(self, catalog: Catalog, pool: Executor) -> None:
-        self._catalog = catalog
-        self._pool = pool
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
 
     async def GetModelStatus(self, request, context):  # noqa: N802
-        return await _answer(context, self._pool, _status, self._catalog, request)
+        return await _answer(context, self._answering, _status, request)
 
 
 async def _answer(
     context: grpc.aio.ServicerContext,
-    pool: Executor,
+    answering: Answering,
     function: Callable[[Catalog, Any], Any],
-    catalog: Catalog,
     request: Any,
 ) -> Any:
-    """Run `function(catalog, request)` in the pool; end the call with a status where it raises."""
+    """Run `function(catalog, request)` in the pool; end the call with a status where it raises.
+
+    What waits for the pool when its deadline passes is cancelled, and never run.
+    """
+    run = asyncio.get_running_loop().run_in_executor
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, function, catalog, request)
+        with answering.admission.one() if function is _predict else nullcontext():
+            return await run(answering.pool, function, answering.catalog, request)
     except ServingError as error:
         code, message = error.code, error.message
     except Exception as error:
         _log.exception("%s", function.__name__)
         code, message = "INTERNAL", f"{type(error).__name__}: {error}"
     details = message.encode(errors="replace")[:_MAX_DETAILS].decode(errors="ignore")
-    return await context.abort(grpc.StatusCode[code], details)
+    return await context.abort(
+        grpc.StatusCode[code], details, trailing_metadata=((protos.REFUSED, code),)
+    )
 
 
 def _predict(catalog: Catalog, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:

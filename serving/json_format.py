@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfpt.serving.errors import ServingError, invalid
-from tfpt.serving.signature import Arrays, Signature, TensorSpec
+from tfpt.serving.signature import Arrays, Signature, TensorSpec, most_exact
 
 _JSON_TYPES = {
     bool: "boolean",
@@ -169,7 +169,10 @@ def _to_array(values: Any, name: str, signature: Signature) -> np.ndarray:
         array = _convert(flat, types, spec.dtype)
     except ValueError as error:
         raise invalid(f"{takes}; {error}.") from error
-    return array.reshape(cells.shape)
+    shape = cells.shape
+    if not flat and spec.shape is not None:  # of no row, lists do not tell what else there is
+        shape += tuple(max(size, 0) for size in spec.shape[len(shape) :])
+    return array.reshape(shape)
 
 
 def _allowed_types(spec: TensorSpec) -> set[type]:
@@ -203,10 +206,9 @@ def _convert(flat: list[Any], types: set[type], dtype: np.dtype) -> np.ndarray:
 
 def _convert_floats(flat: list[Any], types: set[type], dtype: np.dtype) -> np.ndarray:
     if int in types:
-        # As TF Serving: a whole number that the type has no room for is likely an id sent astray.
-        bits = {"float64": 53, "float16": 11, "bfloat16": 8}.get(dtype.name, 24)
+        most = most_exact(dtype.name)
         for value in flat:
-            if type(value) is int and abs(value) > 1 << bits:
+            if type(value) is int and abs(value) > most:
                 raise ValueError(f"cannot convert {_show(value)} without loss of precision")
     wide = np.array(flat, np.float64)
     with np.errstate(over="ignore"):

@@ -14,6 +14,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 # Values that a message may stand for without having room for them.
 _MOST_REPEATED = 1 << 24
+# Metadata of an answer that is a refusal: gRPC has one code, UNAVAILABLE, for a server that is not
+# there and for one that has too much to do.
+REFUSED = "tfpt-refused"
 SIGNATURE_DEF = "signature_def"  # the one kind of metadata there is
 
 # The typed field that carries a tensor's values. TF Serving answers by these fields, and clients

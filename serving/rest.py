@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 import re
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tfpt.serving import json_format, protos
+from tfpt.serving.answering import Answering, Limits, too_large
 from tfpt.serving.catalog import TOO_LARGE, Catalog
 from tfpt.serving.errors import HTTP_STATUS, ServingError, invalid
 
@@ -29,6 +29,9 @@ _ACT = re.compile(
 _READ = re.compile(
     rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?", re.ASCII
 )
+# Of a body that is too large so many times what is allowed is read, and thrown away: a client that
+# sends it to the end before it listens gets its answer.
+_TIMES_DRAINED = 4
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -41,14 +44,14 @@ class _Target:
     label: str
 
 
-def application(catalog: Catalog, pool: Executor) -> Starlette:
-    """The ASGI application; models run in `pool`, never on the event loop."""
+def application(answering: Answering) -> Starlette:
+    """The ASGI application; models run in the pool, never on the event loop."""
 
     async def answer(request: Request) -> Response:
         try:
-            return _response(200, await _answer(request, catalog, pool))
+            return _response(200, await _answer(request, answering))
         except ServingError as error:
-            return _response(HTTP_STATUS[error.code], {"error": error.message})
+            return _response(error.status, {"error": error.message})
         except ClientDisconnect:
             return _response(HTTP_STATUS["CANCELLED"], {"error": "The client went away."})
         except Exception as error:
@@ -58,18 +61,19 @@ def application(catalog: Catalog, pool: Executor) -> Starlette:
     return Starlette(routes=[Route("/{path:path}", answer, methods=_METHODS)])
 
 
-async def _answer(request: Request, catalog: Catalog, pool: Executor) -> bytes | dict[str, Any]:
+async def _answer(request: Request, answering: Answering) -> bytes | dict[str, Any]:
     path = request.scope["path"]
     if request.method == "POST" and (match := _ACT.fullmatch(path)):
         if match["verb"].lower() != "predict":
             raise ServingError(
                 "UNIMPLEMENTED", f"This server answers :predict, not :{match['verb']}."
             )
-        body = await request.body()
         run = asyncio.get_running_loop().run_in_executor
-        return await run(pool, _predict, catalog, _target(match), body)
+        with answering.admission.one():
+            body = await _body(request, answering.limits)
+            return await run(answering.pool, _predict, answering.catalog, _target(match), body)
     if request.method in ("GET", "HEAD") and (match := _READ.fullmatch(path)):
-        return _read(catalog, _target(match), metadata=bool(match["metadata"]))
+        return _read(answering.catalog, _target(match), metadata=bool(match["metadata"]))
     if path.lower().startswith("/v1/"):
         raise invalid(
             f"Malformed request: {request.method} {path}. The paths are POST "
@@ -77,6 +81,23 @@ async def _answer(request: Request, catalog: Catalog, pool: Executor) -> bytes |
             "/v1/models/NAME[/versions/VERSION][/metadata]."
         )
     raise ServingError("NOT_FOUND", f"There is nothing at {path}; paths begin with /v1/models/.")
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The body of a request; raises where it is too large, of which no more is kept."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > _TIMES_DRAINED * limits.request_bytes:
+            break
+        if size > limits.request_bytes:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+    if size > limits.request_bytes:
+        raise too_large(size, limits)
+    return b"".join(chunks)
 
 
 def _predict(catalog: Catalog, target: _Target, body: bytes) -> bytes:

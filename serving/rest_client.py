@@ -32,6 +32,8 @@ _DTYPES = {
     "DT_BOOL": "bool",
     "DT_STRING": "object",
 }
+# Of the numbers in JSON that an output of a kind is written as.
+_KINDS = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 
 
 class RestTransport:
@@ -73,10 +75,9 @@ class RestTransport:
         expected = signature["outputs"]
         if len(expected) == 1:
             outputs = dict.fromkeys(expected, outputs)
-        return {
-            name: _to_array(outputs[name], expected.get(name, {}).get("dtype", ""))
-            for name in sorted(outputs)
-        }
+        if not isinstance(outputs, dict) or outputs.keys() != expected.keys():
+            raise _unlike(f"the outputs are {', '.join(sorted(expected))}")
+        return {name: _to_array(outputs[name], name, expected[name]) for name in sorted(outputs)}
 
     def status(self) -> dict[str, Any]:
         """The answer to GET /v1/models/NAME."""
@@ -123,13 +124,40 @@ def _to_json(value: Any) -> Any:
     raise TypeError(f"Inputs are text, bytes, numbers or arrays of them; received {value!r}.")
 
 
-def _to_array(values: Any, data_type: str) -> np.ndarray:
-    array = np.array(values, dtype=_DTYPES.get(data_type))
-    if array.dtype == object:
-        flat = [_decode(value) for value in array.ravel().tolist()]
-        array.ravel()[:] = flat  # a new array is contiguous: its ravel is a view
+def _to_array(values: Any, name: str, info: Mapping[str, Any]) -> np.ndarray:
+    """An output as the signature describes it.
+
+    Raises:
+        RequestError: It is of another type, as where the server has another version by now.
+    """
+    dtype = np.dtype(_DTYPES.get(info["dtype"], object))
+    try:
+        if dtype.kind == "O":
+            array = np.array(values, dtype=object)
+            # A new array is contiguous: its ravel is a view.
+            array.ravel()[:] = [_decode(value) for value in array.ravel().tolist()]
+        else:
+            array = np.array(values)
+            if array.size and array.dtype.kind not in _KINDS[dtype.kind]:
+                raise TypeError(f"received {array.dtype}")
+            array = array.astype(dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _unlike(f"output `{name}` is {info['dtype']}") from error
+    sizes = [int(one["size"]) for one in info["tensor_shape"].get("dim", [])]
+    if not array.size:  # of no row, lists do not tell what else there is
+        array = array.reshape(*array.shape, *(max(size, 0) for size in sizes[array.ndim :]))
     return array
 
 
 def _decode(value: Any) -> Any:
-    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _unlike(expected: str) -> RequestError:
+    return RequestError(
+        http.client.OK, f"The answer is not what the server says of its signature: {expected}."
+    )

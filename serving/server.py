@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, get_args
 
+from tfpt.serving.answering import Admission, Answering, Limits
 from tfpt.serving.catalog import Catalog, Versions, version_folders
 from tfpt.serving.endpoints import GrpcEndpoint, RestEndpoint, loop_in_thread
 from tfpt.serving.quiet_import import import_tensorflow
@@ -31,6 +32,8 @@ class Server:
         grpc_port: Port of the gRPC interface; 0 for any free one.
         versions: "latest" serves the newest version of each model, TF Serving's default; "all"
             serves every version in the folders, older ones by `/versions/N`.
+        limits: What is taken at most. A request that is too large is answered 413 (over gRPC
+            RESOURCE_EXHAUSTED), one that is too many 429 (UNAVAILABLE).
 
     Raises:
         ValueError: An argument is out of range.
@@ -44,6 +47,7 @@ class Server:
         rest_port: int = 8501,
         grpc_port: int = 8500,
         versions: Versions = "latest",
+        limits: Limits | None = None,
     ) -> None:
         _check(models, rest_port, grpc_port, versions)
         self.rest_port = rest_port  # once started, the one in use
@@ -52,6 +56,7 @@ class Server:
         self._models = {name: Path(path) for name, path in models.items()}
         self._host = host
         self._versions: Versions = versions
+        self._limits = limits or Limits()
         self._cleanup: ExitStack | None = None
         self._stopped = threading.Event()
 
@@ -68,8 +73,8 @@ class Server:
     def start(self) -> Self:
         """Load the models and return when both ports answer.
 
-        The ports are taken before TensorFlow is imported and the models are loaded. On an error
-        nothing is left running.
+        Whether the ports are free is asked before TensorFlow is imported and the models are loaded;
+        until they are, clients are refused. On an error nothing is left running.
 
         Raises:
             FileNotFoundError: A model's folder is not there or holds no version.
@@ -97,8 +102,14 @@ class Server:
             grpc = stack.enter_context(GrpcEndpoint(self._host, grpc_port, call))
             import_tensorflow()
             catalog.load(folders)
-            rest.serve(catalog, pool)
-            grpc.serve(catalog, pool)
+            answering = Answering(
+                catalog=catalog,
+                pool=pool,
+                limits=self._limits,
+                admission=Admission(self._limits),
+            )
+            rest.serve(answering)
+            grpc.serve(answering)
             self.rest_port, self.grpc_port = rest.port, grpc.port
             self._cleanup = stack.pop_all()
         self._stopped.clear()

@@ -42,7 +42,19 @@ def export(run, out, embedding) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every interface.")
 @click.option("--rest-port", default=8501, show_default=True, help="0: any free one.")
 @click.option("--grpc-port", default=8500, show_default=True, help="0: any free one.")
-def serve(models, host, rest_port, grpc_port) -> None:
+@click.option(
+    "--max-request-megabytes",
+    default=64.0,
+    show_default=True,
+    help="A larger request is refused: 413, over gRPC RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-requests",
+    default=256,
+    show_default=True,
+    help="With so many that wait or are answered, the next is refused: 429, over gRPC UNAVAILABLE.",
+)
+def serve(models, host, rest_port, grpc_port, max_request_megabytes, max_requests) -> None:
     """Serve models by TF Serving's REST and gRPC interfaces.
 
     MODELS are folders of versions, such as models/sst2; each is served under its folder's name,
@@ -53,7 +65,10 @@ def serve(models, host, rest_port, grpc_port) -> None:
     named = {Path(model).resolve().name: model for model in models}
     if len(named) < len(models):
         raise ValueError(f"Two of the folders share a name, under which they are served: {models}.")
-    server = serving.Server(named, host=host, rest_port=rest_port, grpc_port=grpc_port)
+    limits = serving.Limits(request_megabytes=max_request_megabytes, requests=max_requests)
+    server = serving.Server(
+        named, host=host, rest_port=rest_port, grpc_port=grpc_port, limits=limits
+    )
     with console.waiting("Loading the models"):
         server.start()
     try:

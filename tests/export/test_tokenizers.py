@@ -14,6 +14,7 @@ from tiny_classifier import LABELS, SEQUENCE_LENGTH
 from tfpt import export
 from tfpt.pipelines import load_tokenizer, train_byte_pair, train_unigram, train_wordpiece
 from tfpt.pipelines.packing import pack_segments
+from tfpt.serving.errors import ServingError
 from tfpt.serving.loaded_model import LoadedModel
 
 DOCUMENTS = [("A good film, the plot is thin.", "A bad film!"), ("The film is gripping.",)] * 4
@@ -94,6 +95,17 @@ def test_the_local_server_s_loader_answers_too(kind, written):
     inputs = {name: part.numpy() for name, part in packed(TOKENIZERS[kind]).items()}
     found = served.predict(signature, inputs)
     np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["token_ids", "segment_ids", "padding_mask"])
+def test_tokens_of_different_shapes_are_refused(name, written):
+    """A sum would repeat the one row, and a server that joins requests would mix them up."""
+    served = LoadedModel(written("wordpiece")[1], name="films", version=1)
+    inputs = {name: part.numpy() for name, part in packed(TOKENIZERS["wordpiece"]).items()}
+    inputs[name] = inputs[name][:1]
+    with pytest.raises(ServingError, match=r"token_ids, .*padding_mask must have one shape") as one:
+        served.predict(served.signature("tokens"), inputs)
+    assert one.value.code == "INVALID_ARGUMENT"
 
 
 @KINDS

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfpt import serving
 
@@ -20,6 +21,16 @@ def client(request, server):
         return serving.Client(address, model, protocol=request.param, **kwargs)
 
     return build
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory):
+    """A folder with a model for each signature of `Doubled`."""
+    folder, module = tmp_path_factory.mktemp("doubled"), Doubled()
+    for name in ("double", "count", "double_both", "other_input"):
+        signature = {"serving_default": getattr(module, name)}
+        tf.saved_model.save(module, str(folder / name / "1"), signatures=signature)
+    return folder
 
 
 def refusal(call, *args):
@@ -134,6 +145,63 @@ def test_unknown_models_versions_and_signatures_are_refused(client):
 def test_plain_values_for_several_inputs_are_refused_before_sending(client):
     with pytest.raises(ValueError, match="takes the inputs `a`, `b`; give a dict"):
         client("numbers").predict([[1, 2, 3]])
+
+
+def test_whole_numbers_that_a_float_has_no_room_for_are_refused(client):
+    numbers = client("numbers")
+    assert refusal(numbers.predict, {"a": [[1, 2, (1 << 24) + 1]], "b": [1]}).status == 400
+    found = numbers.predict({"a": [[1, 2, 1 << 24]], "b": [0]})
+    assert found["total"].tolist() == [[1, 2, 1 << 24]]
+
+
+def test_a_batch_without_a_row_has_the_shapes_of_the_others(client):
+    found = client("numbers").predict({"a": np.zeros((0, 3)), "b": []})
+    assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
+        "total": ((0, 3), np.float32),
+        "twice": ((0,), np.int64),
+    }
+    assert client("text").predict([])["scores"].shape[0] == 0
+
+
+class Doubled(tf.Module):
+    """Takes other inputs than the next version, and gives other outputs."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def double(self, x):
+        return {"y": x * 2}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def count(self, x):
+        return {"y": tf.cast(x * 2, tf.int32)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def double_both(self, x):
+        return {"y": x * 2, "z": x}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name="w")])
+    def other_input(self, w):
+        return {"y": tf.cast(w, tf.float32) * 2}
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+@pytest.mark.parametrize("after", ["double", "count", "double_both", "other_input"])
+@pytest.mark.parametrize("before", ["double", "count", "double_both", "other_input"])
+def test_a_client_goes_on_when_the_served_version_has_another_signature(
+    doubled, protocol, before, after
+):
+    ports = {"rest_port": 0, "grpc_port": 0}
+    client = None
+    for name in (before, after):
+        with serving.Server({"m": doubled / name}, **ports) as server:
+            ports = {"rest_port": server.rest_port, "grpc_port": server.grpc_port}
+            address = server.address if protocol == "rest" else server.grpc_address
+            client = client or serving.Client(address, "m", protocol=protocol)
+            found = client.predict([1, 3])
+            assert found["y"].tolist() == [2, 6]
+            # Over REST 2 and 2.0 are numbers, and the client has no reason to ask anew.
+            is_told = (protocol, before, name) != ("rest", "double", "count")
+            assert found["y"].dtype == (np.int32 if name == "count" and is_told else np.float32)
+            assert ("z" in found) == (name == "double_both")
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
