@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpt import features
 from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
-from tfpt.pipelines.splits import TRAIN, Source, read_splits
+from tfpt.pipelines.splits import TRAIN, Source, read_splits, sources_of
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.values import in_order
@@ -91,6 +91,7 @@ def text_classification(
         label_counts={
             split: {name: count[name] for name in label_names} for split, count in counts.items()
         },
+        sources=sources_of(tables),
         splits=splits_of(
             tables,
             lambda table: np.array([ids[label] for label in table.labels], np.int32),

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfpt import features
 from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
-from tfpt.pipelines.splits import TRAIN, Source, read_splits
+from tfpt.pipelines.splits import TRAIN, Source, read_splits, sources_of
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.values import classes_of, in_order
@@ -88,6 +88,7 @@ def multi_label_classification(
         label_counts={
             split: {name: count[name] for name in label_names} for split, count in counts.items()
         },
+        sources=sources_of(tables),
         splits=splits_of(
             tables, lambda table: _marked(table, label_names), tokenizer, sequence_length
         ),

@@ -26,7 +26,7 @@ from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches
 from tfpt.pipelines.settings import ContextWindows
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
-from tfpt.pipelines.splits import HELD_OUT_RATE, TRAIN, Source, split_files
+from tfpt.pipelines.splits import HELD_OUT_RATE, TRAIN, Source, sources_of, split_files
 from tfpt.pipelines.squad import Answer, Questions
 from tfpt.pipelines.tokenizer import TextTokenizer
 
@@ -192,7 +192,12 @@ def question_answering(
         )
     _warn(splits, windows)
     return QuestionAnswering(
-        splits=splits, tokenizer=tokenizer, windows=windows, batch_size=batch_size, seed=seed
+        sources=sources_of(questions),
+        splits=splits,
+        tokenizer=tokenizer,
+        windows=windows,
+        batch_size=batch_size,
+        seed=seed,
     )
 
 

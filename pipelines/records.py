@@ -214,6 +214,18 @@ def _numbered(names: Sequence[str], header: list[str], path: str) -> list[int]:
     return [int(name) for name in names]
 
 
+def _advice(header: list[str]) -> str:
+    if len(header) == 1 and (mark := next((one for one in ";|" if one in header[0]), "")):
+        return (
+            f"The columns seem to be divided by {mark!r}: write the file with commas, or as .tsv "
+            "with tabs."
+        )
+    return (
+        "Name others (`--set data.text=NAME`, `data.label=NAME`), or give numbers ('0', '1') where "
+        "the file has no header."
+    )
+
+
 def _named(names: Sequence[str], header: list[str], path: str) -> list[int]:
     header = [name.strip() for name in header]
     for name in names:
@@ -221,6 +233,6 @@ def _named(names: Sequence[str], header: list[str], path: str) -> list[int]:
             how = "no column" if name not in header else "more than one column"
             raise ValueError(
                 f"{path}: {how} `{name}`; the header has {', '.join(map(repr, header))}. "
-                "Name others, or give numbers ('0', '1') where the file has no header."
+                f"{_advice(header)}"
             )
     return [header.index(name) for name in names]

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfpt import features
 from tfpt.pipelines.labelled_texts import LabelledTexts, check_rows, splits_of
-from tfpt.pipelines.splits import TRAIN, Source, read_splits
+from tfpt.pipelines.splits import TRAIN, Source, read_splits, sources_of
 from tfpt.pipelines.tokenizer import TextTokenizer
 from tfpt.pipelines.values import score_of
 
@@ -71,6 +71,7 @@ def text_regression(
     return TextRegression(
         mean=float(scores.mean()),
         deviation=deviation,
+        sources=sources_of(tables),
         splits=splits_of(
             tables, lambda table: np.array(table.labels, np.float32), tokenizer, sequence_length
         ),

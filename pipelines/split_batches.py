@@ -4,7 +4,7 @@ Shape letters: B rows in a batch.
 """
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,18 @@ class SplitBatches:
     splits: Mapping[str, Sized]  # "train", "validation" and, where there is one, "test"
     batch_size: int  # B
     seed: int
+    sources: Mapping[str, str] = field(default_factory=dict)  # the file of each split
+
+    def described(self) -> str:
+        """How many examples each split has, and of which file, for a person."""
+        verbs = {TRAIN: "train on", VALIDATION: "validate", TEST: "test"}
+        told, seen = [], set()
+        for name, split in self.splits.items():
+            source = self.sources.get(name, "")
+            where = "held out of it" if source in seen else source
+            seen.add(source)
+            told.append(f"{len(split):,} to {verbs[name]}{f' ({where})' if where else ''}")
+        return ", ".join(told)
 
     @property
     def num_train(self) -> int:

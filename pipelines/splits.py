@@ -25,6 +25,9 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # training rows that which becomes the validation rows where there are none.
 HELD_OUT_RATE = 0.1
 
+# From so many rows on a label of one row alone is strange.
+_MANY_ROWS = 10
+
 # Behind it a version may stand, as in SQuAD's `train-v2.0`.
 _SPLIT_IN_NAME = re.compile(
     r"(?:^|[-_.])(train|validation|valid|val|dev|test)(?:-v\d+(?:\.\d+)*)?$", re.IGNORECASE
@@ -92,7 +95,23 @@ def read_splits(
         return read_table(path, text=text, label=label, read_label=read_label)
 
     endings = ENDINGS if label else (*ENDINGS, ".txt")
-    return split_files(source, read, endings, known_labels=known_labels, divide=divide)
+    tables = split_files(source, read, endings, known_labels=known_labels, divide=divide)
+    if label.isdecimal():
+        _warn_of_header(tables[TRAIN])
+    return tables
+
+
+def _warn_of_header(table: Table) -> None:
+    """Say so where the first line, of columns by number, may be the names of the columns."""
+    placed = [one for row in table.placed_labels() for one in row]
+    counts = Counter(label for label, _ in placed)
+    rare = [label for label, line in placed if line == 1 and counts[label] == 1]
+    if rare and len(table) >= _MANY_ROWS:
+        warnings.warn(
+            f"{table.source}:1: no other row has the label {rare[0]!r}. If that line names the "
+            "columns, give their names in the place of numbers.",
+            stacklevel=4,
+        )
 
 
 def split_files(
@@ -131,6 +150,11 @@ def split_files(
         return divide(read(paths), shares)
     tables = {name: read(path) for name, path in paths.items()}
     return _complete(tables, divide, held_out_rate, known_labels=known_labels)
+
+
+def sources_of(tables: Mapping[str, Rows]) -> dict[str, str]:
+    """The file of each split; of one that was held out the file it was held out of."""
+    return {name: table.source for name, table in tables.items()}
 
 
 def _complete(

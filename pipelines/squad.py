@@ -230,7 +230,7 @@ def _answer(entry: Any, context: str, here: str, misplaced: str) -> Answer:
     raise ValueError(
         f"{here}: the answer {_short(text)} does not stand at character {start} of its context, "
         f"where {_short(there) if there else 'nothing'} stands. Correct `answer_start`, or let "
-        'such answers have no place (misplaced="drop").'
+        'such answers have no place (misplaced="drop", `--set data.misplaced=drop`).'
     )
 
 

@@ -22,7 +22,7 @@ from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.scored_pairs import NUM_SPECIALS, ScoredPairs, features_of, texts_in_order
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
-from tfpt.pipelines.splits import TRAIN, VALIDATION, Source, read_splits
+from tfpt.pipelines.splits import TRAIN, VALIDATION, Source, read_splits, sources_of
 from tfpt.pipelines.tables import Table
 from tfpt.pipelines.text_groups import TextGroups, count_ambiguous, divide_pairs, group_texts
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -238,11 +238,12 @@ def text_embedding(
             "out more rows of fewer labels."
         )
     for split, table in tables.items():
-        _warn(table, splits[split])
+        _warn(table, splits[split], split)
     if any(split.num_cut for split in splits.values()):
         counts = {name: split.num_cut for name, split in splits.items()}
         warn_of_cut(tables[TRAIN].source, counts, sequence_length, stacklevel=3)
     return TextEmbedding(
+        sources=sources_of(tables),
         splits=splits,
         tokenizer=tokenizer,
         sequence_length=sequence_length,
@@ -339,7 +340,7 @@ def _check_rows(table: Table, groups: TextGroups, batch_size: int) -> None:
         )
 
 
-def _warn(table: Table, groups: TextGroups) -> None:
+def _warn(table: Table, groups: TextGroups, split: str) -> None:
     """Say once what of a split is not as it may be meant."""
     told = []
     if groups.kind == LABELS:
@@ -364,4 +365,4 @@ def _warn(table: Table, groups: TextGroups) -> None:
                 "count as of its group"
             )
     for one in told:
-        warnings.warn(f"{table.source}: {one}.", stacklevel=3)
+        warnings.warn(f"{table.source}, {split} rows: {one}.", stacklevel=3)

@@ -18,7 +18,7 @@ from tfpt.pipelines.labelled_rows import TEXTS_AT_ONCE, RowBatches, packed_featu
 from tfpt.pipelines.packing import check_sequence_length
 from tfpt.pipelines.special_tokens import require_roles
 from tfpt.pipelines.split_batches import SplitBatches
-from tfpt.pipelines.splits import TRAIN, Source
+from tfpt.pipelines.splits import TRAIN, Source, sources_of
 from tfpt.pipelines.tagged_words import Sentences, TagColumns, read_tagged
 from tfpt.pipelines.tags import count_loose, has_ends, sorted_tags
 from tfpt.pipelines.tokenizer import TextTokenizer
@@ -162,6 +162,7 @@ def token_classification(
         label_counts={
             split: {tag: count[tag] for tag in label_names} for split, count in counts.items()
         },
+        sources=sources_of(sentences),
         splits=splits,
         tokenizer=tokenizer,
         sequence_length=sequence_length,
@@ -263,10 +264,10 @@ def _warn(
         cut = sum(split.num_cut for split in splits.values())
         told = ", ".join(f"{count:,} ({name})" for name, count in unseen.items())
         warnings.warn(
-            f"{source}: {cut:,} of {sum(map(len, splits.values())):,} sentences are longer than "
-            f"the {sequence_length - _NUM_SPECIALS} tokens of a row, and are cut. Words without a "
-            f"token of their own, by this or because nothing is left of them: {told}. They are not "
-            "learned, and reports count them as tagged O.",
+            f"{source} and its other splits: {cut:,} of {sum(map(len, splits.values())):,} "
+            f"sentences are longer than the {sequence_length - _NUM_SPECIALS} tokens of a row, and "
+            "are cut. Words without a token of their own, by this or because nothing is left of "
+            f"them: {told}. They are not learned, and reports count them as tagged O.",
             stacklevel=3,
         )
     ends = has_ends(label_names)

@@ -41,7 +41,7 @@ ROWS: list[tuple[set[str], str]] = [
                 "taking_over",
                 "importing",
                 "transfer",
-                "extraction",
+                *("extraction", "plans"),
             ),
             *("regression_report", "multi_label_report", "entities", "embedding_report"),
             *("answer_spans", "answer_scores", "answer_report"),

@@ -9,6 +9,7 @@ history.jsonl       what each epoch measured
 logs/               TensorBoard
 frozen.json         of an adapted encoder (`peft`): the run that has the other weights
 data.json           of a fine-tuning: a digest of its rows
+plan.json           how many steps it takes, and whether they are done
 """
 
 import os
@@ -21,7 +22,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfpt import __version__, config, console, model_state, peft, state_files, workers
+from tfpt import __version__, config, console, model_state, peft, plans, state_files, workers
 from tfpt.pipelines import TextTokenizer, load_tokenizer
 from tfpt.record_files import read_json, to_json, write_json, write_text
 
@@ -106,7 +107,12 @@ class Run:
             self._check_same(open_run(self.path))
 
     def _description(self) -> str:
-        description = {"tfpt": __version__, "recipe": self.recipe, "config": self.settings}
+        description = {
+            "tfpt": __version__,
+            "recipe": self.recipe,
+            "num_labels": len(self.label_names),
+            "config": self.settings,
+        }
         return to_json(description)
 
     def _check_same(self, there: "Run") -> None:
@@ -243,6 +249,7 @@ class Run:
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
+        plans.warn_if_stopped(self.path, steps_done(self.path))
         return path
 
     def leave_out_frozen(self, source: "Run", model: keras.Model) -> None:
@@ -324,8 +331,7 @@ def open_run(path: str | Path) -> Run:
         raise FileNotFoundError(f"There is no folder {folder}; a run folder is needed.")
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
-            f"{folder} is no run folder: it holds no config.json. `tfpt pretrain` and `tfpt "
-            "finetune` write one."
+            f"{folder} is no run folder: it holds no config.json. {_advice(folder)}"
         )
     description = read_json(folder / "config.json")
     fields = (("recipe", str), ("config", dict))
@@ -338,8 +344,26 @@ def open_run(path: str | Path) -> Run:
     run.path, run.tokenizer = folder, load_tokenizer(folder)
     run.recipe, run.settings = description["recipe"], description["config"]
     run.label_names = tuple(read_json(labels)) if labels.exists() else ()
+    wanted = description.get("num_labels", len(run.label_names))
+    if len(run.label_names) != wanted:
+        raise ValueError(
+            f"{labels} is {'damaged' if run.label_names else 'missing'}: the run has {wanted} "
+            "labels. Bring it back from a copy of the folder, or train anew."
+        )
     run.num_kept, run._writer = 2, state_files.Writer()
     return run
+
+
+def _advice(folder: Path) -> str:
+    """Which runs there are in a folder that is none."""
+    runs = sorted(one.parent for one in folder.glob("*/config.json"))
+    best = folder / "best-run"
+    if best in runs:
+        return f"The best run of this sweep is {best}."
+    if runs:
+        others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        return f"The runs in it are {runs[0]}{others}: name one of them."
+    return "`tfpt pretrain` and `tfpt finetune` write one."
 
 
 def steps_done(path: str | Path) -> int:

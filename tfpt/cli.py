@@ -160,8 +160,8 @@ def store(sources, vocabulary_path, out, workers, verify, beam, **reading) -> No
 def show(recipe, assignments) -> None:
     """Print the configuration of a recipe, overrides applied.
 
-    RECIPE is bert, classify, label, score, tag, answer or a module of yours, by the name that
-    imports it.
+    RECIPE is bert, classify, label, score, tag, answer, embed or a module of yours, by the name
+    that imports it.
     """
     from tfpt import config
 
@@ -182,7 +182,7 @@ def show_batch(recipe, assignments, batch, rows) -> None:
     """Print a few drawn examples, to be read.
 
     Words are joined; texts, masks, labels and padding told. RECIPE is bert, classify, label, score,
-    tag, answer or a module of yours, by the name that imports it.
+    tag, answer, embed or a module of yours, by the name that imports it.
     """
     module, settings = recipe_names.settings_of(recipe, assignments, "show-batch")
     quiet_tensorflow()

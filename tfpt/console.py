@@ -4,6 +4,7 @@ Progress goes to standard error, results to standard output. Where standard erro
 bar is one line at its end: how long it took, and what was said last.
 """
 
+import functools
 import os
 import sys
 import time
@@ -48,6 +49,12 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 Move = Callable[..., None]
+
+
+@functools.cache
+def tell_once(text: str) -> None:
+    """Print a line on standard error, the same one once in a process."""
+    err.print(text, markup=False)
 
 
 class _Share(ProgressColumn):

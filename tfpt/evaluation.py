@@ -24,6 +24,7 @@ from tfpt import (
     evaluation_logs,
     evaluation_page,
     features,
+    importing,
     pages,
 )
 from tfpt.calibration import Calibration
@@ -252,6 +253,12 @@ def evaluate_run(recipe: ModuleType, path: str | Path) -> Report | dict[str, flo
     run = checkpoints.open_run(path)
     settings = config.from_dict(recipe.config(), run.settings)
     if not hasattr(recipe, "report"):
+        if run.read_record(importing.RECORD) and run.checkpoint_path() is None:
+            raise ValueError(
+                f"The run {path} was imported and has no data to evaluate on. Fine-tune it (`tfpt "
+                "finetune RECIPE --from RUN`), or go on with its pre-training (`tfpt pretrain bert "
+                "--from RUN`)."
+            )
         data = recipe.dataset(settings)
         if data.validation is None:
             raise ValueError(

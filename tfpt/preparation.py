@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfpt import config, distribution, importing, taking_over
+from tfpt import config, console, distribution, importing, taking_over
 from tfpt.checkpoints import Run
 from tfpt.pipelines import TextTokenizer
 
@@ -48,6 +48,8 @@ def fine_tuning(recipe: ModuleType, settings: Any) -> FineTuning:
     strategy = distribution.strategy(numbers.strategy)
     distribution.rows_per_device(strategy, numbers.batch_size)
     data = recipe.dataset(settings, tokenizer)
+    if hasattr(data, "described"):
+        console.tell_once(f"Examples: {data.described()}.")
     if data.steps_per_epoch % numbers.step.steps_per_execution:
         raise ValueError(
             f"`training.step.steps_per_execution` is {numbers.step.steps_per_execution}, but the "

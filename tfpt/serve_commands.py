@@ -98,11 +98,18 @@ def predict(address, model, texts, grpc, version, pair) -> None:
     from tfpt import serving
 
     client = serving.Client(address, model, protocol="grpc" if grpc else "rest", version=version)
+    names = _names(client)
+    if pair != (len(names) == 2):
+        raise ValueError(
+            f"{model} takes pairs of texts ({' and '.join(names)}): give --pair, and both of each."
+            if names and not pair
+            else f"{model} takes single texts: leave out --pair."
+        )
     inputs: Any = list(texts)
     if pair:
         if len(texts) % 2:
             raise ValueError(f"--pair takes an even number of texts; received {len(texts)}.")
-        inputs = dict(zip(_names(client), (list(texts[::2]), list(texts[1::2])), strict=True))
+        inputs = dict(zip(names, (list(texts[::2]), list(texts[1::2])), strict=True))
     answer = client.predict(inputs)
     columns = {name: values.tolist() for name, values in answer.items()}
     for row in zip(*columns.values(), strict=True):
@@ -110,16 +117,26 @@ def predict(address, model, texts, grpc, version, pair) -> None:
         click.echo(json.dumps(told, ensure_ascii=False))
 
 
-def _names(client: Any) -> tuple[str, str]:
-    """What a model calls the two texts of a pair."""
+def _names(client: Any) -> tuple[str, ...]:
+    """What a model calls the two texts of a pair; nothing where it takes none."""
     signatures = client.metadata()["metadata"]["signature_def"]["signature_def"]
-    asked = ("question", "context")
     inputs = signatures.get("serving_default", {}).get("inputs", {})
-    return asked if set(inputs) == set(asked) else ("text_a", "text_b")
+    pairs = (("question", "context"), ("text_a", "text_b"))
+    return next((names for names in pairs if set(inputs) == set(names)), ())
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer for a text: of a model of several labels, those it chose, the surest first."""
+    """The answer for a text, to be read.
+
+    Of a model of several labels those it chose, the surest first; of a tagger an object for each
+    entity.
+    """
+    if "count" in answer:
+        columns = {name: values for name, values in answer.items() if name != "count"}
+        entities = [
+            dict(zip(columns, one, strict=True)) for one in zip(*columns.values(), strict=True)
+        ]
+        return {"entities": entities[: answer["count"]]}
     if set(answer) != {"labels", "scores", "chosen"}:
         return answer
     rows = zip(answer["scores"], answer["labels"], answer["chosen"], strict=True)

@@ -14,9 +14,11 @@ import tensorflow as tf
 from tfpt import (
     config,
     distribution,
+    model_state,
     objectives,
     optimization,
     pipelines,
+    plans,
     preparation,
     schedules,
     taking_over,
@@ -153,11 +155,13 @@ def fit(
             one.set_model(model)
         return history(run)
     strategy = model.distribute_strategy
+    hours = model.state.hours
+    if workers.is_chief(strategy):
+        plans.begin(run.path, None if hours else model.total_steps)
     dataset = distribution.distribute(strategy, batches, done)
     given = [one for one in callbacks if isinstance(one, Watch)]
     watch = given[0] if given else Watch(run)
     watch.element_spec = dataset.element_spec
-    hours = model.state.hours
     own = [
         KeepTime(hours, run) if hours else EndAt(model.total_steps),
         # What was measured is written before the checkpoint after which it is not measured again.
@@ -195,6 +199,8 @@ def fit(
             if model.stop_training:
                 break
             dataset = distribution.distribute(strategy, batches, int(model.steps.numpy()))
+    if workers.is_chief(strategy):
+        plans.end(run.path, model_state.step_of(model))
     return history(run)
 
 

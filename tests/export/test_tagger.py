@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_tagger
+from click.testing import CliRunner
 from tiny_tagger import LABELS, SEQUENCE_LENGTH
 
-from tfpt import export
+from tfpt import export, serving
+from tfpt.cli import main
 from tfpt.pipelines import load_tokenizer, train_byte_pair, train_unigram, train_wordpiece
 from tfpt.pipelines.packing import pack_segments
 from tfpt.pipelines.tags import find_entities
@@ -218,6 +220,22 @@ def test_bytes_that_are_not_utf8_are_answered_too(written):
         for place in range(found["count"][row]):
             start, end = found["start"][row, place], found["end"][row, place]
             assert found["text"][row, place] == text[start:end]
+
+
+def test_the_command_tells_an_object_of_each_entity(written):
+    path = written("byte pair")[1]
+    with serving.Server({"ner": path.parent}, rest_port=0, grpc_port=0) as server:
+        answer = serving.Client(server.address, "ner").predict(TEXTS)
+        asked = CliRunner().invoke(main, ["predict", server.address, "ner", "--", *TEXTS])
+    assert asked.exit_code == 0, asked.output
+    told = [json.loads(line)["entities"] for line in asked.stdout.splitlines()]
+    assert [len(entities) for entities in told] == answer["count"].tolist()
+    assert max(map(len, told)) > 1
+    for row, entities in enumerate(told):
+        for place, entity in enumerate(entities):
+            assert entity.keys() == answer.keys() - {"count"}
+            for name, value in entity.items():
+                assert value == answer[name][row, place]
 
 
 def test_vocabulary_and_labels_are_assets(written):

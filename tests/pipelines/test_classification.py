@@ -70,6 +70,22 @@ def test_texts_of_what_is_evaluated_are_kept_as_they_came_and_those_of_the_train
     assert list(data.source_rows("train")) == []
 
 
+def test_a_person_is_told_which_rows_are_of_which_file(data, folder, tokenizer, tmp_path):
+    train, dev, test = (folder / f"{name}.tsv" for name in ("train", "dev", "test"))
+    assert (
+        data.described() == f"23 to train on ({train}), 7 to validate ({dev}), 5 to test ({test})"
+    )
+    one = tmp_path / "all.tsv"
+    one.write_text("text\tlabel\n" + "".join(f"w{i}\t{i % 2}\n" for i in range(100)))
+    given = {"sequence_length": 8, "batch_size": 4}
+    parts = text_classification(one, tokenizer, **given)
+    counts = [len(parts.splits[name]) for name in ("train", "validation", "test")]
+    assert parts.described() == (
+        f"{counts[0]} to train on ({one}), {counts[1]} to validate (held out of it), "
+        f"{counts[2]} to test (held out of it)"
+    )
+
+
 def test_counts_are_those_of_the_files(data):
     assert (data.num_train, data.num_validation, data.num_test) == (23, 7, 5)
     assert data.steps_per_epoch == 6

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import warnings
 
 import numpy as np
 import pytest
@@ -33,6 +34,18 @@ def test_a_folder_holds_a_file_for_each_split(tmp_path, validation):
     write(tmp_path, train=rows(8), test=rows(4), notes="anything", **{validation: rows(6)})
     assert sizes(tmp_path) == {"train": 8, "validation": 6, "test": 4}
     assert sizes(str(tmp_path)) == sizes(tmp_path)
+
+
+def test_a_first_line_that_may_name_the_columns_is_told(tmp_path):
+    write(tmp_path, train=rows(12), dev=rows(6))
+    with pytest.warns(UserWarning, match=r"train\.tsv:1: no other row has the label 'label'\. If"):
+        read_splits(tmp_path, text=["0"], label="1")
+    lines = rows(12).splitlines(keepends=True)[1:]
+    write(tmp_path, train="".join(lines), dev="".join(lines))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_splits(tmp_path, text=["0"], label="1")
+        read_splits(write(tmp_path, train=rows(12), dev=rows(6)), text=["text"], label="label")
 
 
 def test_files_of_splits_may_be_compressed_and_of_several_formats(tmp_path):

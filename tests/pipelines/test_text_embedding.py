@@ -257,7 +257,7 @@ def test_a_batch_that_would_hold_a_training_row_twice_is_refused(pairs):
 
 def test_a_text_with_two_labels_is_of_the_first_one(labelled):
     rows = [("w1", "a"), ("w2", "a"), ("w1", "b"), ("w3", "b"), ("w4", "b"), ("w5", "e")]
-    with pytest.warns(UserWarning, match=r"train\.csv: 1 texts have several labels, and count as"):
+    with pytest.warns(UserWarning, match=r"train\.csv, train rows: 1 texts have several labels"):
         data = labelled(rows)
     split = data.splits["train"]
     assert split.groups[split.rows[:, 0]].tolist() == [0, 0, 0, 1, 1, 2]
@@ -265,7 +265,7 @@ def test_a_text_with_two_labels_is_of_the_first_one(labelled):
 
 def test_labels_with_a_single_text_are_told(folder, tokenizer):
     path = folder("text,label", [("w1", "a"), ("w2", "a"), ("w3", "b")])
-    with pytest.warns(UserWarning, match=r"train\.csv: 1 of 2 labels have a single text, which is"):
+    with pytest.warns(UserWarning, match=r"train\.csv, train rows: 1 of 2 labels have a single"):
         text_embedding(path, tokenizer, sequence_length=8, batch_size=4, columns=LABEL)
 
 

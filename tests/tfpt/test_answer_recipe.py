@@ -149,6 +149,13 @@ def test_the_commands_go_the_whole_way(report, run, folder, tfpt, tmp_path):
     with serving.Server({"qa": path}, rest_port=0, grpc_port=0) as server:
         texts = [text for pair in pairs for text in pair]
         printed = tfpt("predict", server.address, "qa", "--pair", *texts)
+        for words, told in (
+            (texts[:2], "qa takes pairs of texts (question and context): give --pair"),
+            (("--pair", texts[0]), "--pair takes an even number of texts; received 1"),
+        ):
+            refused = CliRunner().invoke(main, ["predict", server.address, "qa", *words])
+            assert refused.exit_code == 1
+            assert told in " ".join(refused.output.split())
     answers = [json.loads(line) for line in printed.splitlines()]
     assert [one["answer"] for one in answers] == list(report.answers.values())
     for (_, context), one in zip(pairs, answers, strict=True):

@@ -1,6 +1,9 @@
 """The run folder: what describes it, and what it refuses."""
 
 import json
+import re
+import shutil
+import warnings
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -8,7 +11,7 @@ import pytest
 import tiny_bert
 from run_folders import LABELS, Inner, Settings, a_run, contents, names
 
-from tfpt import checkpoints, config, model_state, pipelines
+from tfpt import checkpoints, config, model_state, pipelines, plans
 from tfpt.checkpoints import open_run
 
 
@@ -116,6 +119,12 @@ def test_damaged_labels_are_named(run):
     (run.path / "labels.json").write_text('["bad"')
     with pytest.raises(ValueError, match=r"run/labels\.json is damaged"):
         open_run(run.path)
+    (run.path / "labels.json").write_text('["bad"]')
+    with pytest.raises(ValueError, match=r"run/labels\.json is damaged: the run has 2 labels"):
+        open_run(run.path)
+    (run.path / "labels.json").unlink()
+    with pytest.raises(ValueError, match=r"run/labels\.json is missing: the run has 2 labels"):
+        open_run(run.path)
 
 
 def test_what_is_no_run_is_not_opened(tmp_path):
@@ -123,6 +132,34 @@ def test_what_is_no_run_is_not_opened(tmp_path):
         open_run(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="is no run folder: it holds no config"):
         open_run(tmp_path)
+
+
+def test_a_folder_of_runs_tells_which_there_are(run, tmp_path):
+    for name in ("seed-0", "seed-1"):
+        shutil.copytree(run.path, tmp_path / "runs" / name)
+    told = re.escape(f"The runs in it are {tmp_path / 'runs' / 'seed-0'} and 1 more: name one")
+    with pytest.raises(FileNotFoundError, match=told):
+        open_run(tmp_path / "runs")
+    (tmp_path / "runs" / "best-run").symlink_to("seed-1")
+    told = re.escape(f"The best run of this sweep is {tmp_path / 'runs' / 'best-run'}.")
+    with pytest.raises(FileNotFoundError, match=told):
+        open_run(tmp_path / "runs")
+
+
+def test_a_run_that_was_stopped_is_told_of_where_it_is_read(run):
+    model = tiny_bert.compiled()
+    plans.begin(run.path, 20)
+    run.save(model)
+    run.wait()
+    with pytest.warns(UserWarning, match=r"run was stopped before its end, at step 0 of 20: these"):
+        run.restore_best(model)
+    plans.begin(run.path, None)
+    with pytest.warns(UserWarning, match="before its end, at step 0: these are its best weights"):
+        run.restore_best(model)
+    plans.end(run.path, 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.restore_best(model)
 
 
 def test_fields_that_change_no_step_may_be_changed_and_are_told(run_of, capsys):

@@ -33,6 +33,12 @@ assert not {{"tensorflow", "keras"}} & set(sys.modules), "TensorFlow was loaded"
 """
 
 
+@pytest.mark.parametrize("recipe", ["answer", "bert", "classify", "embed", "label", "score", "tag"])
+def test_a_recipe_is_read_without_tensorflow(recipe, tmp_path):
+    shown = in_process(WITHOUT_TENSORFLOW.format(arguments=["show", recipe]), cwd=tmp_path)
+    assert json.loads(shown)["training"]["learning_rate"] > 0
+
+
 def in_process(code, *, cwd):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

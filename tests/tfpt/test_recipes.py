@@ -171,7 +171,10 @@ def test_training_from_records_is_training_from_the_store(folder, pretrained, re
 
     with pytest.raises(KeyboardInterrupt):
         training.pretrain(bert, chosen, tmp_path / "run", callbacks=[Stop()], verbose=0)
+    plan = tmp_path / "run" / "plan.json"
+    assert json.loads(plan.read_text()) == {"steps": 5, "ended_at": None}
     run = training.pretrain(bert, chosen, tmp_path / "run", verbose=0)
+    assert json.loads(plan.read_text()) == {"steps": 5, "ended_at": 5}
     assert [record["step"] for record in callbacks.history(run)] == [3, 5]
     assert tiny_bert.largest_difference(weights_of(run), expected) == 0
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tfpt.config
-from tfpt import entities, models, objectives, pipelines
+from tfpt import models, objectives, pipelines
 from tfpt.config import check
 from tfpt.recipes import fine_tuning
 
 if TYPE_CHECKING:
+    from tfpt.entities import EntityReport
     from tfpt.pipelines.token_classification import TaggedSentence
 
 MONITOR = "val_token_classification_accuracy"  # of words; the best epoch has most of it
@@ -116,10 +117,10 @@ def judged(settings: Config, data: pipelines.TokenClassification, split: str) ->
     return Judged(getattr(data, split), data.splits[split].sentences)
 
 
-def report(
-    model: objectives.Model, dataset: Judged, label_names: Sequence[str]
-) -> entities.EntityReport:
+def report(model: objectives.Model, dataset: Judged, label_names: Sequence[str]) -> EntityReport:
     """What it finds; `dataset` is what `judged` gives."""
+    from tfpt import entities  # which loads TensorFlow
+
     return entities.evaluate_entities(
         model, dataset.batches, sentences=dataset.sentences, label_names=label_names
     )

@@ -1,0 +1,31 @@
+"""plan.json of a run folder: how many steps its training takes, and whether it came to its end."""
+
+import warnings
+from pathlib import Path
+
+from tfpt.record_files import read_json, write_json
+
+_NAME = "plan.json"
+
+
+def begin(path: Path, steps: int | None) -> None:
+    """Keep how many steps a training is going to take; None where the clock ends it."""
+    write_json(path / _NAME, {"steps": steps, "ended_at": None})
+
+
+def end(path: Path, step: int) -> None:
+    """Keep that a training that was begun has come to its end, at that step."""
+    write_json(path / _NAME, {**read_json(path / _NAME), "ended_at": step})
+
+
+def warn_if_stopped(path: Path, step: int) -> None:
+    """Say so where a run, which is at that step, was stopped; one of before knows no plan."""
+    plan = read_json(path / _NAME) if (path / _NAME).exists() else None
+    if plan is None or plan["ended_at"] is not None:
+        return
+    planned = f" of {plan['steps']:,}" if plan["steps"] else ""
+    warnings.warn(
+        f"{path} was stopped before its end, at step {step:,}{planned}: these are its best weights "
+        "so far. Go on with it by the command that began it.",
+        stacklevel=5,
+    )
