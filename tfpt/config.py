@@ -224,13 +224,27 @@ def check_choice(instance: Any, field: str, choices: Sequence[str]) -> None:
     check(instance, field, getattr(instance, field) in choices, f"one of {', '.join(choices)}")
 
 
+class FieldError(ValueError):
+    """A field has a value that it must not have.
+
+    Args:
+        field: Its name.
+        owner: Of which dataclass.
+        told: What it must be, and what it is.
+        prefix: Where the dataclass is in another one, such as "training."; None: nobody knows.
+    """
+
+    def __init__(self, field: str, owner: str, told: str, prefix: str | None = None):
+        self.field, self.owner, self.told = field, owner, told
+        name = f"`{field}` of {owner}" if prefix is None else f"`{prefix}{field}`"
+        super().__init__(f"{name} {told}")
+
+
 def check(instance: Any, field: str, holds: bool, expected: str) -> None:
-    """Raise a ValueError that names the field, what it must be and what it is."""
+    """Raise a FieldError that names the field, what it must be and what it is."""
     if not holds:
-        raise ValueError(
-            f"`{field}` of {type(instance).__name__} must be {expected}; "
-            f"received {field}={getattr(instance, field)!r}."
-        )
+        told = f"must be {expected}; received {field}={getattr(instance, field)!r}."
+        raise FieldError(field, type(instance).__name__, told)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -346,4 +360,11 @@ def _replace(template: Any, values: dict[str, Any], prefix: str) -> Any:
             changes[name] = _replace(inner, value, prefix=f"{prefix}{name}.")
         else:
             changes[name] = field_values.convert(value, kinds[name], prefix + name)
-    return dataclasses.replace(template, **changes)
+    owner = type(template).__name__
+    try:
+        return dataclasses.replace(template, **changes)
+    except FieldError as error:
+        # One of a dataclass inside, which the outer one checked, has another place.
+        if error.owner != owner:
+            raise
+        raise FieldError(error.field, owner, error.told, prefix) from None

@@ -238,8 +238,8 @@ def test_a_run_is_adapted_or_trained_in_part(run, folder, tmp_path, changes):
         ("{}", {}, "train.json: there is no field `data`."),
         ("", {"data.name": ""}, "`data.name` is not set: a folder with train"),
         ("", {"data.stride": 12}, "leaves 11 for its context, but `stride` is 12"),
-        ("", {"data.misplaced": "keep"}, "`misplaced` of Data must be one of error, drop"),
-        ("", {"data.held_out_rate": 0.5}, "`held_out_rate` of Data must be a share in (0, 0.5)"),
+        ("", {"data.misplaced": "keep"}, "`data.misplaced` must be one of error, drop"),
+        ("", {"data.held_out_rate": 0.5}, "`data.held_out_rate` must be a share in (0, 0.5)"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_folder(

@@ -110,7 +110,7 @@ def test_the_last_of_two_overrides_of_a_field_holds_and_the_template_stays():
         ("shuffle=1", "`shuffle` takes true or false; received '1'"),
         ("patience=x", "`patience` takes a whole number or none; received 'x'"),
         ("sizes=3,x", "`sizes` takes a whole number; received 'x'"),
-        ("model.num_heads=3", "`num_heads` of Size must be a divisor of hidden_dim=8; .*=3"),
+        ("model.num_heads=3", "`model.num_heads` must be a divisor of hidden_dim=8; .*=3"),
     ],
 )
 def test_a_wrong_override_is_refused_with_its_field(assignment, message):

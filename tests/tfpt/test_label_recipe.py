@@ -187,8 +187,8 @@ def test_a_separator_that_never_occurs_is_one_line(sets, tmp_path):
     ("more", "message"),
     [
         (["data.label=tags"], "dev.tsv: no column `tags`; the header has 'text', 'labels'"),
-        (["data.separator="], "`separator` of Data must be at least one character"),
-        (["threshold=1"], "`threshold` of Config must be a probability in (0, 1); received"),
+        (["data.separator="], "`data.separator` must be at least one character"),
+        (["threshold=1"], "`threshold` must be a probability in (0, 1); received"),
         (["data.name="], "`data.name` is not set"),
     ],
 )
