@@ -14,8 +14,9 @@ def begin(path: Path, steps: int | None) -> None:
 
 
 def end(path: Path, step: int) -> None:
-    """Keep that a training that was begun has come to its end, at that step."""
-    write_json(path / _NAME, {**read_json(path / _NAME), "ended_at": step})
+    """Keep that a training has come to its end, at that step; one of before has no plan."""
+    if (path / _NAME).exists():
+        write_json(path / _NAME, {**read_json(path / _NAME), "ended_at": step})
 
 
 def warn_if_stopped(path: Path, step: int) -> None:

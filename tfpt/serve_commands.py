@@ -131,7 +131,7 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
     Of a model of several labels those it chose, the surest first; of a tagger an object for each
     entity.
     """
-    if "count" in answer:
+    if answer.keys() >= {"count", "label", "char_start", "char_end"}:
         columns = {name: values for name, values in answer.items() if name != "count"}
         entities = [
             dict(zip(columns, one, strict=True)) for one in zip(*columns.values(), strict=True)

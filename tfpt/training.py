@@ -151,6 +151,8 @@ def fit(
     # What was measured after the checkpoint is measured again.
     records = [record for record in history(run) if record["step"] <= done]
     if _has_ended(model) or was_stopped(records, monitor, patience):
+        if workers.is_chief(model.distribute_strategy):  # where the end itself was cut off
+            plans.end(run.path, done)
         for one in callbacks:  # as `fit` does
             one.set_model(model)
         return history(run)

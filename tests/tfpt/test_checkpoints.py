@@ -157,6 +157,9 @@ def test_a_run_that_was_stopped_is_told_of_where_it_is_read(run):
     with pytest.warns(UserWarning, match="before its end, at step 0: these are its best weights"):
         run.restore_best(model)
     plans.end(run.path, 20)
+    assert not (run.path.parent / "plan.json").exists()
+    plans.end(run.path.parent, 20)  # of a run from before there were plans
+    assert not (run.path.parent / "plan.json").exists()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run.restore_best(model)

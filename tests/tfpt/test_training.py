@@ -1,5 +1,6 @@
 """Runs that are stopped, broken, killed and gone on with."""
 
+import json
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import run_to_kill
 import tensorflow as tf
 import tiny_bert
 
-from tfpt import callbacks, config, state_files, training
+from tfpt import callbacks, config, plans, state_files, training
 
 SCRIPT = Path(__file__).with_name("run_to_kill.py")
 # Two epochs of three steps, and one of two.
@@ -102,7 +103,11 @@ def test_a_run_that_was_stopped_between_record_and_checkpoint_records_the_epoch_
 
 def test_a_run_that_ended_is_restored_and_not_trained_on(whole):
     folder, expected, history = whole
+    ended = json.loads((folder / "plan.json").read_text())
+    assert ended["ended_at"] == ended["steps"] > 0
+    plans.begin(folder, ended["steps"])  # as if it had been killed behind its last checkpoint
     model, again = train(folder, AtStep(9, stop), seed=2)
+    assert json.loads((folder / "plan.json").read_text()) == ended
     assert tiny_bert.largest_difference(run_to_kill.everything(model), expected) == 0
     assert again == history
 
