@@ -65,7 +65,7 @@ def test_a_run_ends_at_its_last_step_with_a_record_and_a_checkpoint_for_each_epo
     assert {"loss", "masked_lm_loss", "next_sentence_accuracy"} < history[0].keys()
     assert checkpoint_steps(folder / "checkpoints") == [6, 8]
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("checkpoints", "config.json", "history.jsonl", "logs"),
+        *("checkpoints", "config.json", "history.jsonl", "logs", "plan.json"),
         *("vocab.settings.json", "vocab.txt"),
     ]
     assert list(folder.glob("logs/train/events.out.tfevents.*"))
