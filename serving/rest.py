@@ -32,6 +32,8 @@ _READ = re.compile(
 # Of a body that is too large so many times what is allowed is read, and thrown away: a client that
 # sends it to the end before it listens gets its answer.
 _TIMES_DRAINED = 4
+# A body that takes longer would keep the place of others.
+_BODY_SECONDS = 60
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -84,17 +86,25 @@ async def _answer(request: Request, answering: Answering) -> bytes | dict[str, A
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
-    """The body of a request; raises where it is too large, of which no more is kept."""
+    """The body of a request; raises where it is too large, which keeps nothing of it, or slow."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > _TIMES_DRAINED * limits.request_bytes:
-            break
-        if size > limits.request_bytes:
-            chunks.clear()
-        else:
-            chunks.append(chunk)
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > _TIMES_DRAINED * limits.request_bytes:
+                    break
+                if size > limits.request_bytes:
+                    chunks.clear()
+                else:
+                    chunks.append(chunk)
+    except TimeoutError:
+        raise ServingError(
+            "DEADLINE_EXCEEDED",
+            f"The body did not come within {_BODY_SECONDS} seconds, of which {size:,} bytes did.",
+            status=408,
+        ) from None
     if size > limits.request_bytes:
         raise too_large(size, limits)
     return b"".join(chunks)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tfpt import serving
+from tfpt.serving import rest
 from tfpt.serving.catalog import Catalog
 from tfpt.serving.loaded_model import LoadedModel
 
@@ -66,6 +67,20 @@ def test_a_body_without_an_end_is_not_read_to_it(build, declared):
         told = json.loads(response.read())["error"]
         assert "this server takes 100,000 at most. Ask about fewer rows at once." in told
         connection.close()
+
+
+def test_a_body_that_does_not_come_gives_its_place_back(build, monkeypatch):
+    monkeypatch.setattr(rest, "_BODY_SECONDS", 0.3)
+    with build(requests=1) as server:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(b"POST /v1/models/text:predict HTTP/1.1\r\nHost: a\r\n")
+            slow.sendall(b"Content-Length: 100\r\n\r\n{")
+            answer = slow.recv(10_000).decode()
+        assert answer.startswith("HTTP/1.1 408")
+        assert "within 0.3 seconds, of which 1 bytes did" in answer
+        client = client_of(server, "rest", "text")
+        assert client.predict(["good"])["label"].tolist() == ["größer"]
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -79,7 +79,8 @@ def adam_step(state, gradient, step, epsilon=1e-6):
 
 def adamw(path, weight, gradient, state, step, epsilon=1e-6):
     decay = 0 if path in NOT_DECAYED else DECAY
-    update = adam_step(state, gradient, step, epsilon)
+    # "Epsilon hat" of Kingma and Ba: it is added to the root before the correction for the start.
+    update = adam_step(state, gradient, step, epsilon / np.sqrt(1 - 0.999 ** (step + 1)))
     # The decay is taken from the weight as it was, apart from the gradient.
     return weight - rate_of(step) * (decay * weight + update)
 
@@ -118,8 +119,7 @@ def lion(path, weight, gradient, state, step):
 
 def muon(path, weight, gradient, state, step):
     if path != "layer_0/output/kernel":
-        # "Epsilon hat" of Kingma and Ba: Keras adds it before the correction for the start.
-        return adamw(path, weight, gradient, state, step, 1e-6 / np.sqrt(1 - 0.999 ** (step + 1)))
+        return adamw(path, weight, gradient, state, step)
     state["m"] = 0.95 * state.get("m", 0) + gradient
     x = gradient + 0.95 * state["m"]
     x = x / np.linalg.norm(x)
