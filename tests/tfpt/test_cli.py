@@ -33,12 +33,6 @@ assert not {{"tensorflow", "keras"}} & set(sys.modules), "TensorFlow was loaded"
 """
 
 
-@pytest.mark.parametrize("recipe", ["answer", "bert", "classify", "embed", "label", "score", "tag"])
-def test_a_recipe_is_read_without_tensorflow(recipe, tmp_path):
-    shown = in_process(WITHOUT_TENSORFLOW.format(arguments=["show", recipe]), cwd=tmp_path)
-    assert json.loads(shown)["training"]["learning_rate"] > 0
-
-
 def in_process(code, *, cwd):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -81,6 +75,10 @@ def folder(tmp_path):
         (["--version"], package.__version__),
         (["show", "bert"], '"num_layers": 4'),
         (["show", "classify", "--set", "model.num_layers=3"], '"num_layers": 3'),
+        *(
+            (["show", name], '"learning_rate"')
+            for name in ("answer", "embed", "label", "score", "tag")
+        ),
         (
             ["vocabulary", "texts.txt", "--size", "40", "--out", "vocab.txt"],
             "vocab.txt: 40 entries",

@@ -175,11 +175,13 @@ def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing
     given, tmp_path, monkeypatch
 ):
     out = tmp_path / "runs"
-    command = (*given, "--sweep", f"{RATES}=1e-8,1e-2", "--out", out)
+    # Enough steps for what is learned to be more than chance.
+    longer = ("--set", "training.epochs=10")
+    command = (*given, *longer, "--sweep", f"{RATES}=1e-8,3e-2", "--out", out)
     result = invoked(*command)
     assert result.exit_code == 0, result.output
     record = json.loads((out / "sweep.json").read_text())
-    bad, good = (out / f"{RATES}={rate}" / "seed-0" for rate in ("1e-08", "0.01"))
+    bad, good = (out / f"{RATES}={rate}" / "seed-0" for rate in ("1e-08", "0.03"))
     measures = []
     for path in (bad, good):
         lines = (path / callbacks.HISTORY).read_text().splitlines()
@@ -194,7 +196,7 @@ def test_the_chosen_run_alone_is_evaluated_and_a_repeated_command_trains_nothing
         one = {"values": [evaluation[name]], "mean": evaluation[name], "deviation": None}
         assert record["chosen"]["measures"][name] == one
     assert result.stdout.splitlines()[-1] == str(good)
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("│ 0.01 ")]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("│ 0.03 ")]
     assert line.split()[-2:] == ["chosen", "│"]
     assert f"{measures[1]:.4f}" in line
     assert not (out / "best-run").readlink().is_absolute()

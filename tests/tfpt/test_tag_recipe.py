@@ -1,6 +1,7 @@
 """The recipe for tags, from files to entities: fine-tuned, evaluated, exported, shown."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def tagged(words):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tag")
     random = np.random.default_rng(0)
-    for name, count in (("train", 61), ("dev", 9), ("test", 13)):
+    for name, count in (("train", 241), ("dev", 9), ("test", 13)):
         rows = [random.choice(WORDS[:25], 6).tolist() for _ in range(count)]
         text = "\n".join(
             "".join(f"{w}\t{t}\n" for w, t in zip(row, tagged(row), strict=True)) for row in rows
@@ -53,8 +54,8 @@ def numbers(folder, **changes):
         "data.name": folder,
         "data.vocabulary": folder / "vocab.txt",
         "training.batch_size": 8,
-        "training.epochs": 12,
-        "training.learning_rate": 1e-2,
+        "training.epochs": 8,
+        "training.learning_rate": 3e-3,
     }
     return {**SIZE, **chosen, **changes}
 
@@ -70,7 +71,7 @@ def test_a_run_names_its_recipe_and_its_tags_and_learns(run):
     assert opened.recipe == "tfpt.recipes.tag"
     assert opened.label_names == ("O", "B-loc", "B-per")
     history = callbacks.history(opened)
-    assert [record["step"] for record in history] == list(range(8, 97, 8))
+    assert [record["step"] for record in history] == list(range(31, 249, 31))
     assert tag.MONITOR in history[0]
     assert history[-1]["loss"] < 0.2 * history[0]["loss"]
 
@@ -99,7 +100,9 @@ def test_a_run_is_evaluated_by_the_entities_of_its_test_sentences(run, folder):
     assert len(true) == report.total.num_true > 10
     right = len(true & predicted)
     assert report.measures["f1"] == pytest.approx(2 * right / (len(true) + len(predicted)))
-    assert report.measures["f1"] > 0.8
+    # Who knows the words alone, and not the one before, tells the more frequent kind of each.
+    kinds = Counter(kind for _, kind, *_ in true)
+    assert report.measures["f1"] > max(kinds.values()) / len(true) + 0.1
     written = json.loads((run.path / "evaluation.json").read_text())
     assert written == {"split": "test", "step": weights_step(run), **report.to_dict()}
     for one in report.worst:
