@@ -295,9 +295,10 @@ class Head(Linear):
     """What maps states to the logits or the score of an objective.
 
     Its first values are of the full deviation 0.02, as in transformers. Of 0.0176, as the truncated
-    ones of an encoder have it, a fine-tuning for many classes begins slower: after an epoch of
-    Banking77's 77 classes with the weights of MiniLM 0.75 of the validation rows are right instead
-    of 0.78 (four and three heads, whose draws are worth another 0.03 either way).
+    ones of an encoder have it, a fine-tuning for many classes begins slower: the first epoch of
+    Banking77's 77 classes with the weights of MiniLM has a mean loss of 2.76 instead of 2.71 and
+    ends with 0.75 of the validation rows right instead of 0.77 (four and six heads; what is drawn
+    is worth 0.03 either way).
     """
 
     def __init__(self, units: int, **kwargs):
