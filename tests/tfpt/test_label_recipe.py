@@ -46,8 +46,8 @@ def sets(tmp_path_factory):
     numbers |= {"model.max_sequence_length": 16, "data.sequence_length": 8, "dropout_rate": 0}
     numbers |= {"data.name": write_texts(folder / "texts"), "data.separator": ";"}
     numbers |= {"data.vocabulary": folder / "vocab.txt", "threshold": 0.4}
-    numbers |= {"training.batch_size": 16, "training.epochs": 40}
-    numbers |= {"training.learning_rate": 2e-2}
+    numbers |= {"training.batch_size": 16, "training.epochs": 60}
+    numbers |= {"training.learning_rate": 5e-3}
     return [f"{name}={value}" for name, value in numbers.items()]
 
 

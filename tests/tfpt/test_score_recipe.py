@@ -44,7 +44,7 @@ def sets(tmp_path_factory):
     numbers |= {"data.name": write_pairs(folder / "pairs"), "data.vocabulary": folder / "vocab.txt"}
     numbers |= {"data.text": "first,second", "data.score": "alike"}
     numbers |= {"training.batch_size": 16, "training.epochs": EPOCHS}
-    numbers |= {"training.learning_rate": 2e-2}
+    numbers |= {"training.learning_rate": 5e-3}
     return [f"{name}={value}" for name, value in numbers.items()]
 
 
