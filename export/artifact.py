@@ -61,7 +61,8 @@ def of_one_shape(*tensors: tf.Tensor) -> list[tf.Tensor]:
     graph refuses them.
     """
     shapes = tf.stack([tf.shape(tensor) for tensor in tensors])
-    told = [f"{', '.join(PACKED)} must have one shape, (rows, tokens); received", shapes]
+    names = ", ".join((*PACKED, features.ANSWER_MASK)[: len(tensors)])
+    told = [f"{names} must have one shape, (rows, tokens); received", shapes]
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shapes == shapes[0]), told)]):
         return [tf.identity(tensor) for tensor in tensors]
 

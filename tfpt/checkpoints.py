@@ -249,7 +249,7 @@ class Run:
                 f"{self.path} holds no checkpoint yet: its training ended before the first was "
                 "written. Go on with it by the command that began it."
             )
-        plans.warn_if_stopped(self.path, steps_done(self.path))
+        plans.warn_if_stopped(self.path, steps_done)
         return path
 
     def leave_out_frozen(self, source: "Run", model: keras.Model) -> None:

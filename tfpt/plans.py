@@ -1,6 +1,7 @@
 """plan.json of a run folder: how many steps its training takes, and whether it came to its end."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from tfpt.record_files import read_json, write_json
@@ -19,14 +20,14 @@ def end(path: Path, step: int) -> None:
         write_json(path / _NAME, {**read_json(path / _NAME), "ended_at": step})
 
 
-def warn_if_stopped(path: Path, step: int) -> None:
-    """Say so where a run, which is at that step, was stopped; one of before knows no plan."""
+def warn_if_stopped(path: Path, steps_done: Callable[[Path], int]) -> None:
+    """Say so where a run was stopped, with the step it is at; one of before knows no plan."""
     plan = read_json(path / _NAME) if (path / _NAME).exists() else None
     if plan is None or plan["ended_at"] is not None:
         return
     planned = f" of {plan['steps']:,}" if plan["steps"] else ""
     warnings.warn(
-        f"{path} was stopped before its end, at step {step:,}{planned}: these are its best weights "
-        "so far. Go on with it by the command that began it.",
+        f"{path} was stopped before its end, at step {steps_done(path):,}{planned}: these "
+        "are its best weights so far. Go on with it by the command that began it.",
         stacklevel=5,
     )
